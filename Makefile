@@ -1,0 +1,57 @@
+# kdcap in one word each. `make repro` and `make test` need nothing but Python 3.11 or 3.12 and a package index.
+#   make repro    the study of params.yaml's profile, from nothing to report (quick: minutes on two cores)
+#   make test     lint, types, layers, tests
+#   make report   print the report's path, and open it where there is a desktop
+#   make bench    measured speed
+#   make chaos    kill the study again and again; same digests in the end
+#   make lock     renew the locks
+#   make clean    remove caches and the environment; runs and results stay
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+PROFILE := $(shell sed -n "s/^profile: *//p" params.yaml)
+REPORT := results/$(PROFILE)/report.html
+LOCKS := requirements/base.lock requirements/dev.lock requirements/torch-cpu.lock requirements/torch-cuda.lock
+export DVC_NO_ANALYTICS := 1
+
+.PHONY: repro test lint types layers tests bench chaos report lock clean
+
+repro: .venv/ready
+	$(BIN)/dvc repro
+	@$(MAKE) --no-print-directory report
+
+test: lint types layers tests
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/ready
+	$(BIN)/mypy
+
+layers: .venv/ready
+	$(BIN)/lint-imports
+
+tests: .venv/ready
+	$(BIN)/python -m pytest
+
+bench: .venv/ready
+	$(BIN)/python -m bench
+
+chaos: .venv/ready
+	$(BIN)/python -m pytest tests/chaos 
+
+report:
+	@echo "report: $(REPORT)"
+	@if [[ -n "$${DISPLAY:-}$${WAYLAND_DISPLAY:-}" ]] && command -v xdg-open >/dev/null; then xdg-open "$(REPORT)"; fi
+
+lock:
+	requirements/lock.sh
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+# The environment is stale when a lock or the project's description is newer than its stamp.
+.venv/ready: $(LOCKS) pyproject.toml requirements/install.sh
+	PYTHON="$(PYTHON)" requirements/install.sh
