@@ -1,0 +1,1 @@
+"""The study as data: its description, its runs, and where their files go."""

@@ -1,0 +1,161 @@
+"""What one training run is made of: all that decides its bits, and nothing else.
+
+A run's identity is the SHA-256 of this description as canonical JSON. Two runs with one identity are one run.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from harness.files import canonical_json, sha256_of_bytes
+
+Architecture = Literal["resnet18", "resnet34", "resnet50", "resnet101"]
+Method = Literal["none", "logit", "feature"]
+Stem = Literal["cifar", "imagenet"]
+Role = Literal["teacher", "student"]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Frozen(BaseModel):
+    """A frozen block of the description: unknown keys and wrong types are errors, nothing is converted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Dataset(Frozen):
+    """Which images, how they are split, and how they are augmented.
+
+    Attributes:
+        name: `digits` (bundled with scikit-learn, 8x8), `cifar10`, `cifar100`, or `folder`.
+        path: For `folder` only: a directory or tar archive in ImageFolder layout (train/CLASS/*, test/CLASS/*).
+        train_images: Training images used; None for all that the validation split leaves.
+        validation_images: Images held out of the training set for choosing epochs and hyperparameters.
+        test_images: For `digits`, which has no test set of its own: images held out for the end.
+        split_seed: Seed of the split, the same whatever the run's seed (paper: 1234).
+        label_noise: Share of training labels redrawn uniformly over the classes.
+        crop_padding: Zero padding in pixels before the random crop.
+        horizontal_flip: Whether training images are mirrored at random.
+    """
+
+    name: Literal["digits", "cifar10", "cifar100", "folder"]
+    path: str | None = None
+    train_images: Count | None = None
+    validation_images: Count
+    test_images: Count | None = None
+    split_seed: Seed
+    label_noise: Share = 0.0
+    crop_padding: Annotated[int, Field(ge=0)]
+    horizontal_flip: bool
+
+    @model_validator(mode="after")
+    def _fits_its_name(self) -> Self:
+        if (self.name == "folder") != (self.path is not None):
+            raise ValueError("`path` must be given for the dataset `folder` and for no other")
+        if (self.name == "digits") != (self.test_images is not None):
+            raise ValueError("`test_images` must be given for `digits`, and for no other: they bring a test set")
+        return self
+
+
+class Model(Frozen):
+    """The shape of every network of a study.
+
+    Attributes:
+        width: Channels of the first stage (torchvision: 64); all others follow.
+        zero_init_residual: Start the last batch norm of each residual block at zero.
+    """
+
+    width: Annotated[int, Field(ge=4)]
+    zero_init_residual: bool
+
+
+class Optimisation(Frozen):
+    """SGD with a cosine schedule an epoch (paper, section 4), and the arithmetic it runs in.
+
+    Attributes:
+        batch_size: Images a step; the last, smaller batch of an epoch is used too.
+        lr: Learning rate of the first epoch.
+        lr_min: Learning rate that the cosine ends at (eta_min).
+        momentum: Momentum.
+        nesterov: Nesterov's form of momentum.
+        weight_decay: L2 penalty on every parameter.
+        clip_norm: Largest gradient norm, over student and projections together.
+        precision: `fp32`, or `tf32` (convolutions on a GPU; the same as fp32 on a CPU).
+        threads: CPU threads of a run. Other counts give other bits.
+        device: `cpu`, `cuda`, or `auto` (cuda where there is one).
+    """
+
+    batch_size: Annotated[int, Field(ge=2)]
+    lr: Positive
+    lr_min: Annotated[float, Field(ge=0)]
+    momentum: Share
+    nesterov: bool
+    weight_decay: Annotated[float, Field(ge=0)]
+    clip_norm: Positive
+    precision: Literal["fp32", "tf32"]
+    threads: Count
+    device: Literal["cpu", "cuda", "auto"]
+
+
+class RunSpec(Frozen):
+    """One training run.
+
+    Attributes:
+        role: `teacher` or `student`: they draw from separate random streams.
+        architecture: The network trained.
+        stem: `cifar` (3x3, stride 1, no pooling) or `imagenet` (torchvision's own).
+        method: How the teacher is used; `none` is a baseline.
+        alpha: Weight of the distillation loss; None for a baseline.
+        temperature: Softening temperature of Logit-KD; None elsewhere.
+        clip_projections: Feature-KD: whether clipping covers the projections too (False: the bug ablation).
+        teacher: The teacher's own run; None for a baseline.
+        seed: Seed of the run's random streams.
+        epochs: Epochs trained.
+        dataset: Images.
+        model: Shape of the networks.
+        optimisation: Optimiser and arithmetic.
+    """
+
+    role: Role
+    architecture: Architecture
+    stem: Stem
+    method: Method
+    alpha: Share | None = None
+    temperature: Positive | None = None
+    clip_projections: bool | None = None
+    teacher: RunSpec | None = None
+    seed: Seed
+    epochs: Count
+    dataset: Dataset
+    model: Model
+    optimisation: Optimisation
+
+    @cached_property
+    def sha256(self) -> str:
+        """Identity of the run, 64 hex digits."""
+        return sha256_of_bytes(canonical_json(self.model_dump(mode="json")).encode())
+
+    @property
+    def cell(self) -> str:
+        """Readable name of the cell: `resnet50-resnet18-logit-a0.5-T4`, `resnet18-none`, ..."""
+        parts: list[str] = [self.teacher.architecture] if self.teacher else []
+        parts += [self.architecture, self.method]
+        if self.alpha is not None:
+            parts.append(f"a{self.alpha:g}")
+        if self.temperature is not None:
+            parts.append(f"T{self.temperature:g}")
+        if self.clip_projections is False:
+            parts.append("unclipped")
+        if self.stem != "cifar":
+            parts.append(self.stem)
+        return "-".join(parts)
+
+    @property
+    def name(self) -> str:
+        """Readable name of the run, unique within a phase: the cell and its seed."""
+        return f"{self.cell}-s{self.seed}"
