@@ -1,0 +1,103 @@
+"""Carries out the phases of a study: skips what is done, trains the rest, tells what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.errors import RunsFailed, StoreError
+from harness.execute.job import Executor, Job
+from harness.execute.progress import StageProgress
+from harness.selection import read_selected, write_selected
+from harness.store.code import training_code_sha256
+from harness.store.store import Store
+from harness.study.cost import training_flops
+from harness.study.plan import PHASES, Entry, Phase, plan
+from harness.study.study import Study
+from harness.workspace import DOWNLOADS, Workspace
+
+
+def train_phases(
+    study: Study,
+    workspace: Workspace,
+    phases: Sequence[Phase],
+    executor: Executor,
+    *,
+    cell: str | None = None,
+    seed: int | None = None,
+) -> None:
+    """Bring phases up to date.
+
+    Args:
+        study: The study.
+        workspace: Its files.
+        phases: Which phases; carried out in the study's order.
+        executor: Who trains.
+        cell: Only runs of this cell (`RunSpec.cell`); None for all.
+        seed: Only runs with this seed; None for all.
+
+    Raises:
+        EnvironmentProblem: Another process works on the same runs.
+        StoreError: A phase needs runs of an earlier phase that are not there.
+        RunsFailed: Some runs failed; all others of the phase are done.
+    """
+    store = Store(workspace.runs)
+    with store.locked():
+        for phase in (phase for phase in PHASES if phase in phases):
+            entries = [
+                entry
+                for entry in plan(study, read_selected(workspace.selected, study))
+                if entry.phase == phase and cell in (None, entry.run.cell) and seed in (None, entry.run.seed)
+            ]
+            _train_phase(store, phase, entries, executor)
+            if phase == "select" and cell is None and seed is None:
+                _select(store, study, workspace, entries)
+
+
+def _train_phase(store: Store, phase: Phase, entries: Sequence[Entry], executor: Executor) -> None:
+    code = training_code_sha256()
+    jobs: list[Job] = []
+    for entry in entries:
+        check = store.check(entry)
+        folder = store.folder(entry)
+        if check.state == "done":
+            continue
+        if entry.owner != phase:
+            raise StoreError(
+                f"{phase} shares the run {folder}, which is {check.state} ({check.reason or 'not trained yet'}); "
+                f"run `harness train --phase {entry.owner}` first."
+            )
+        if check.state == "stale":
+            print(f"{folder} is trained again: {check.reason}", flush=True)  # noqa: T201 - progress, for people
+        jobs.append(Job(entry.run, store.teacher_folder(entry.run), store.partial(entry), folder, DOWNLOADS, code))
+    _need_teachers(jobs)
+    jobs.sort(key=lambda job: -training_flops(job.spec))  # longest first: no long run is left alone at the end
+    failed = []
+    with StageProgress(phase, jobs, skipped=len(entries) - len(jobs)) as progress:
+        for done in executor.run(jobs, progress.epoch):
+            progress.ended(done)
+            if done.error is not None:
+                failed.append(f"  {done.job.folder}: {done.error}")
+    if failed:
+        whole = len(jobs) - len(failed)
+        raise RunsFailed(
+            f"{len(failed)} of {len(jobs)} runs of {phase} (the other {whole} are done and kept; the same command "
+            "tries the failed ones again):\n" + "\n".join(failed)
+        )
+
+
+def _need_teachers(jobs: Sequence[Job]) -> None:
+    missing = sorted({str(job.teacher) for job in jobs if job.teacher is not None and not job.teacher.exists()})
+    if missing:
+        raise StoreError(
+            f"expected the teacher's run {missing[0]}, found none; run `harness train --phase teachers` first."
+        )
+
+
+def _select(store: Store, study: Study, workspace: Workspace, entries: Sequence[Entry]) -> None:
+    val_acc = {}
+    for entry in entries:
+        record = store.check(entry).record
+        if record is None:
+            raise StoreError(f"{store.folder(entry)} is not whole; run `harness train --phase select` again.")
+        val_acc[record.spec_sha256] = record.val_acc
+    write_selected(workspace.selected, study, val_acc)

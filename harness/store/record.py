@@ -1,0 +1,146 @@
+"""The run record: what was asked, what was done, on what, and the digests of every file beside it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
+from pydantic import Field
+
+from harness.files import canonical_json, sha256_of_bytes
+from harness.study.spec import Frozen, RunSpec
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+WEIGHTS, CORRECT_BEST, CORRECT_LAST = "weights.safetensors", "correct_best.bin", "correct_last.bin"
+RECORD = "record.json"
+
+
+class EpochRecord(Frozen):
+    """One epoch; fields as in `harness.training.loop.Epoch`."""
+
+    epoch: int
+    lr: float
+    train_loss: float
+    train_ce: float
+    train_kd: float | None
+    train_acc: Fraction
+    val_loss: float
+    val_acc: Fraction
+    grad_norm_student: float
+    grad_norm_projections: float | None
+
+
+class TestRecord(Frozen):
+    """Test outcome of one checkpoint: accuracies are fractions, loss is in nats."""
+
+    accuracy: Fraction
+    loss: float
+    per_class_accuracy: Annotated[tuple[Fraction, ...], Field(strict=False)]
+
+
+class FidelityRecord(Frozen):
+    """Fidelity to the teacher on the test images; divergences in nats (tiny negatives are rounding)."""
+
+    agreement: Fraction
+    kl_t1: float
+    kl_t4: float
+
+
+class TeacherRecord(Frozen):
+    """The teacher that was used."""
+
+    run: str
+    weights_sha256: Digest
+
+
+class RunRecord(Frozen):
+    """record.json.
+
+    Attributes:
+        schema_version: Version of this structure.
+        name: Readable name, the folder's.
+        spec: The run's full description.
+        spec_sha256: Its identity.
+        code_sha256: Digest of the training code (harness/training).
+        data_sha256: Digest of the images, labels and split.
+        teacher: The teacher used; None for a baseline.
+        stack: Versions and hardware that the bits depend on.
+        settings: Determinism settings as read back from torch.
+        history: Every epoch.
+        seconds_per_epoch: Wall time of each epoch.
+        seconds: Wall time of all epochs.
+        resumed_at: Epochs after which the run was cut and went on.
+        best_epoch: Epoch of the reported checkpoint, chosen on validation images.
+        test_best: Test outcome there, the reported one.
+        test_last: Test outcome at the last epoch.
+        fidelity: Fidelity to the teacher; None for a baseline.
+        parameters: Trainable parameters.
+        test_images: Images in the test set.
+        test_openings: How often the test set was taken out: once for each checkpoint, after training.
+        last_weights_sha256: Digest of the weights at the last epoch.
+        history_sha256: Digest of `history`.
+        files: Digest of every other file of the folder.
+        record_sha256: Digest of this record without this field.
+    """
+
+    schema_version: Literal["kdcap.run/1"] = "kdcap.run/1"
+    name: str
+    spec: RunSpec
+    spec_sha256: Digest
+    code_sha256: Digest
+    data_sha256: Digest
+    teacher: TeacherRecord | None
+    stack: dict[str, str]
+    settings: dict[str, str | int | bool]
+    history: Annotated[tuple[EpochRecord, ...], Field(strict=False)]
+    seconds_per_epoch: Annotated[tuple[float, ...], Field(strict=False)]
+    seconds: float
+    resumed_at: Annotated[tuple[int, ...], Field(strict=False)]
+    best_epoch: int
+    test_best: TestRecord
+    test_last: TestRecord
+    fidelity: FidelityRecord | None
+    parameters: int
+    test_images: int
+    test_openings: int
+    last_weights_sha256: Digest
+    history_sha256: Digest
+    files: dict[str, Digest]
+    record_sha256: str = ""
+
+    @property
+    def val_acc(self) -> float:
+        """Best validation accuracy, a fraction."""
+        return self.history[self.best_epoch - 1].val_acc
+
+    def sealed(self) -> Self:
+        """This record with its own digest in place."""
+        return self.model_copy(update={"record_sha256": self.own_digest()})
+
+    def own_digest(self) -> str:
+        """SHA-256 of the record without its digest field."""
+        content = self.model_dump(mode="json", exclude={"record_sha256"})
+        return sha256_of_bytes(canonical_json(content).encode())
+
+
+def parse(text: str) -> RunRecord:
+    """Read record.json.
+
+    Raises:
+        ValueError: It is not a record, or was edited after it was written; says which.
+    """
+    try:
+        record = RunRecord.model_validate_json(text)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "the whole file"
+        raise ValueError(f"{RECORD} is not a run record ({key}: {first['msg']})") from None
+    if record.record_sha256 != record.own_digest():
+        raise ValueError(f"{RECORD} was edited after it was written")
+    return record
+
+
+def history_digest(history: tuple[Any, ...]) -> str:
+    """SHA-256 of a history: every epoch's losses, accuracies and norms, to the last digit."""
+    return sha256_of_bytes(canonical_json([epoch.model_dump(mode="json") for epoch in history]).encode())

@@ -1,0 +1,151 @@
+"""Run folders: where they are, whether they can be believed, and how one is written whole."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from harness.errors import EnvironmentProblem, StoreError
+from harness.files import sha256_of_file, write_whole
+from harness.store import record as records
+from harness.store.code import training_code_sha256
+from harness.store.record import RunRecord
+from harness.study.plan import Entry
+from harness.study.spec import RunSpec
+
+State = Literal["done", "stale", "missing"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """Whether a run is at hand.
+
+    Attributes:
+        state: `done`; `stale` (there is a folder, but of another spec or code, or damaged); `missing`.
+        reason: What is wrong with a stale run, in words.
+        record: The record of a run that is done.
+    """
+
+    state: State
+    reason: str = ""
+    record: RunRecord | None = None
+
+
+class Store:
+    """The run folders of one profile: ROOT/PHASE/NAME/.
+
+    Args:
+        root: `runs/<profile>`.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, entry: Entry) -> Path:
+        """Folder of an entry's run, in the phase that owns it."""
+        return self.root / entry.owner / entry.run.name
+
+    def partial(self, entry: Entry) -> Path:
+        """Folder where an entry's run is made, outside the phases' folders so that those hold whole runs only."""
+        return self.root / ".partial" / entry.owner / entry.run.name
+
+    def teacher_folder(self, spec: RunSpec) -> Path | None:
+        """Folder of the teacher's run; None for a run without one."""
+        return self.root / "teachers" / spec.teacher.name if spec.teacher else None
+
+    def check(self, entry: Entry) -> Check:
+        """Look whether an entry's run is done: identity, code, and every digest, the files' and the record's own."""
+        if entry.spec is None:
+            return Check("missing", "waits for the selection")
+        folder = self.folder(entry)
+        if not folder.exists():
+            return Check("missing")
+        try:
+            record = read(folder)
+        except StoreError as error:
+            return Check("stale", str(error))
+        wrong = self._mismatch(entry.spec, record)
+        return Check("stale", wrong) if wrong else Check("done", record=record)
+
+    def _mismatch(self, spec: RunSpec, record: RunRecord) -> str:
+        """What a whole record was made for or with that is not so now; empty if nothing."""
+        if record.spec != spec:
+            return "it was trained for another description"
+        if record.code_sha256 != training_code_sha256():
+            return "it was trained by other training code"
+        teacher = self.teacher_folder(spec)
+        if teacher is not None and record.teacher is not None:
+            weights = teacher / records.WEIGHTS
+            if weights.exists() and sha256_of_file(weights) != record.teacher.weights_sha256:
+                return "its teacher has other weights now"
+        return ""
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold this store alone; the kernel frees the lock when the process ends, however it ends.
+
+        Raises:
+            EnvironmentProblem: Another process holds it; names it.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / ".lock").open("a+", encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                holder = lock.read().strip() or "unknown"
+                raise EnvironmentProblem(
+                    f"{self.root}: another `harness train` (process {holder}) is at work here; wait for it, or end it."
+                ) from None
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
+
+
+def read(folder: Path) -> RunRecord:
+    """The record of a run folder, after checking that nothing in it was changed.
+
+    Raises:
+        StoreError: A file is missing, damaged or edited; names it.
+    """
+    path = folder / records.RECORD
+    try:
+        record = records.parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StoreError(f"{path} is missing") from None
+    except (ValueError, OSError) as error:
+        raise StoreError(f"{folder}: {error}") from None
+    for name, digest in record.files.items():
+        file = folder / name
+        if not file.is_file():
+            raise StoreError(f"{file} is missing")
+        if sha256_of_file(file) != digest:
+            raise StoreError(f"{file} was changed after it was written")
+    return record
+
+
+def commit(partial: Path, folder: Path, files: dict[str, bytes], record: RunRecord) -> None:
+    """Turn a finished run into its folder: write beside, then rename, so that there is all of it or nothing.
+
+    Args:
+        partial: The run's working folder; removed.
+        folder: Its place in the store; a stale run there is replaced.
+        files: Contents by name, without the record.
+        record: The record, sealed here.
+    """
+    whole = partial / "whole"
+    shutil.rmtree(whole, ignore_errors=True)
+    for name, content in files.items():
+        write_whole(whole / name, content)
+    write_whole(whole / records.RECORD, record.sealed().model_dump_json(indent=1) + "\n")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    whole.rename(folder)
+    shutil.rmtree(partial, ignore_errors=True)
