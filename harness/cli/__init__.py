@@ -1,0 +1,73 @@
+"""The command line: `harness VERB`, one file a verb.
+
+Verb modules import only typer and the standard library at their top, so that `harness --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import NoReturn
+
+import typer
+
+from analysis.errors import TableError
+from harness import __version__
+from harness.cli import analyze, collect, doctor, plan, reference, report, train, verify
+from harness.errors import KdcapError, RunsFailed
+
+EXIT_OK, EXIT_FAIL, EXIT_BAD_INPUT, EXIT_INCONCLUSIVE, EXIT_BUG = 0, 1, 2, 3, 70
+
+app = typer.Typer(
+    name="harness",
+    help="Is this knowledge-distillation result real? Run the study, judge it, report it.",
+    epilog="Start with `harness plan`. Exit codes: 0 done or pass, 1 failed, 2 bad input, "
+    "3 inconclusive, 70 a bug in kdcap.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for module in (plan, train, collect, analyze, report, verify, doctor):
+    app.command(no_args_is_help=False)(getattr(module, module.__name__.rsplit(".", 1)[1]))
+app.add_typer(reference.app, name="reference")
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"kdcap {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Is this knowledge-distillation result real? Run the study, judge it, report it."""
+
+
+def _terminated(signum: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + signum)
+
+
+def main() -> None:
+    """Entry point of the `harness` script: runs a verb and turns every ending into its exit code."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        app()
+    except (KdcapError, TableError) as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(EXIT_BAD_INPUT)
+    except RunsFailed as failed:
+        typer.echo(f"failed: {failed}", err=True)
+        sys.exit(EXIT_FAIL)
+    except BrokenPipeError:  # `harness plan | head`: the reader has gone, and that is fine
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_OK)
+    except Exception:  # noqa: BLE001 - the last border: whatever comes here is our own bug
+        traceback.print_exc()
+        typer.echo("error: this is a bug in kdcap; please report it with the lines above.", err=True)
+        sys.exit(EXIT_BUG)

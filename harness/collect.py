@@ -1,0 +1,185 @@
+"""From run folders to tables: the runs table, mean convergence curves, plain metrics, and the environment."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from harness import __version__
+from harness.errors import StoreError
+from harness.files import write_json, write_whole
+from harness.selection import read_selected
+from harness.store import record as records
+from harness.store.record import RunRecord
+from harness.store.store import Store
+from harness.study.plan import Entry, plan
+from harness.study.study import Study
+from harness.tables import write_table
+from harness.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A line of runs.csv: the columns of the published runs, then where it comes from. Accuracies are fractions."""
+
+    stage: str
+    teacher: str | None
+    student: str
+    method: str
+    alpha: float | None
+    temperature: float | None
+    stem: str
+    clip_projections: bool | None
+    seed: int
+    epochs: int
+    best_epoch: int
+    val_acc: float
+    test_acc_best: float
+    test_acc_final: float
+    agreement: float | None
+    kl_t1: float | None
+    kl_t4: float | None
+    dataset: str
+    profile: str
+    run_id: str
+    spec_sha256: str
+    weights_sha256: str
+    history_sha256: str
+    correct_sha256: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What was collected: entries written, entries left out because their run is not whole."""
+
+    entries: int
+    trainings: int
+    left_out: tuple[str, ...]
+
+
+def collect(study: Study, workspace: Workspace, *, partial: bool) -> Collected:
+    """Write runs.csv, convergence.csv, metrics.json and environment.json.
+
+    Args:
+        study: The study.
+        workspace: Its files.
+        partial: Write what is there; otherwise every run must be.
+
+    Returns:
+        Counts, and what was left out.
+
+    Raises:
+        StoreError: Runs are missing, stale or damaged (and `partial` is false), or there is none at all.
+    """
+    store = Store(workspace.runs)
+    found: list[tuple[Entry, RunRecord]] = []
+    left_out = []
+    for entry in plan(study, read_selected(workspace.selected, study)):
+        check = store.check(entry)
+        if check.record is not None:
+            found.append((entry, check.record))
+        else:
+            left_out.append(f"{entry.phase}/{entry.label} ({check.reason or check.state})")
+    if left_out and (not partial or not found):
+        raise StoreError(
+            f"expected every run of the plan, found {len(left_out)} missing or stale, the first: {left_out[0]}; "
+            "run `harness train`, or collect what is there with --partial."
+        )
+    distinct = {record.spec_sha256: record for _, record in found}
+    write_table(workspace.runs_table, [_row(workspace.profile, *pair) for pair in found])
+    write_whole(workspace.convergence, _convergence(found))
+    write_json(workspace.metrics, _metrics(found, len(distinct)))
+    write_json(workspace.environment, _environment(study, workspace.profile, list(distinct.values())))
+    return Collected(len(found), len(distinct), tuple(left_out))
+
+
+def _row(profile: str, entry: Entry, record: RunRecord) -> RunRow:
+    spec, follows = record.spec, record.fidelity
+    return RunRow(
+        stage=entry.phase,
+        teacher=spec.teacher.architecture if spec.teacher else None,
+        student=spec.architecture,
+        method=spec.method,
+        alpha=spec.alpha,
+        temperature=spec.temperature,
+        stem=spec.stem,
+        clip_projections=spec.clip_projections,
+        seed=spec.seed,
+        epochs=spec.epochs,
+        best_epoch=record.best_epoch,
+        val_acc=record.val_acc,
+        test_acc_best=record.test_best.accuracy,
+        test_acc_final=record.test_last.accuracy,
+        agreement=follows.agreement if follows else None,
+        kl_t1=follows.kl_t1 if follows else None,
+        kl_t4=follows.kl_t4 if follows else None,
+        dataset=spec.dataset.name,
+        profile=profile,
+        run_id=f"{entry.owner}/{record.name}",
+        spec_sha256=record.spec_sha256,
+        weights_sha256=record.files[records.WEIGHTS],
+        history_sha256=record.history_sha256,
+        correct_sha256=record.files[records.CORRECT_BEST],
+        seconds=record.seconds,
+    )
+
+
+def _kind(record: RunRecord) -> str:
+    return f"{record.spec.architecture}-{record.spec.method}"
+
+
+def _convergence(found: Sequence[tuple[Entry, RunRecord]]) -> str:
+    """Mean validation accuracy in percent, an epoch a row, a student and method a column, over all final runs."""
+    curves: dict[str, list[list[float]]] = defaultdict(list)
+    for entry, record in found:
+        if entry.phase == "final":
+            curves[_kind(record)].append([100 * epoch.val_acc for epoch in record.history])
+    lines = [",".join(["epoch", *curves])]
+    means = [[fmean(epoch) for epoch in zip(*runs, strict=True)] for runs in curves.values()]
+    lines += [
+        f"{epoch}," + ",".join(f"{mean:.4f}" for mean in row)
+        for epoch, row in enumerate(zip(*means, strict=True), start=1)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _metrics(found: Sequence[tuple[Entry, RunRecord]], trainings: int) -> dict[str, object]:
+    accuracies: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for entry, record in found:
+        if entry.phase in ("teachers", "final"):
+            accuracies[entry.phase][record.spec.cell].append(100 * record.test_best.accuracy)
+    means = {
+        phase: {cell: round(fmean(values), 3) for cell, values in cells.items()} for phase, cells in accuracies.items()
+    }
+    return {"entries": len(found), "trainings": trainings, "mean_test_acc_pct": means}
+
+
+def _environment(study: Study, profile: str, found: Sequence[RunRecord]) -> dict[str, str]:
+    """What the runs were made with, as flat text; where runs differ, every value with its count."""
+
+    def of(values: Sequence[str]) -> str:
+        counts = Counter(values)
+        if len(counts) == 1:
+            return next(iter(counts))
+        return ", ".join(f"{value} ({count} runs)" for value, count in counts.most_common())
+
+    facts = {
+        "kdcap": __version__,
+        "profile": profile,
+        "study": study.title,
+        "dataset": study.dataset.name,
+        "dataset digest": of([record.data_sha256 for record in found]),
+        "training code digest": of([record.code_sha256 for record in found]),
+    }
+    for key in dict.fromkeys(key for record in found for key in record.stack):
+        facts[key] = of([record.stack.get(key, "none") for record in found])
+    for key in dict.fromkeys(key for record in found for key in record.settings):
+        facts[key.replace("_", " ")] = of([str(record.settings.get(key, "none")) for record in found])
+    facts["trainings"] = str(len(found))
+    facts["training time"] = f"{sum(record.seconds for record in found) / 3600:.2f} run-hours"
+    facts["runs cut and resumed"] = str(sum(bool(record.resumed_at) for record in found))
+    facts["test set openings a run"] = of([str(record.test_openings) for record in found])
+    return facts
