@@ -1,0 +1,88 @@
+"""An analysis as files: `analysis.json` holds everything, one CSV file a table holds the same rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from analysis.results import (
+    SCHEMA,
+    Analysis,
+    Cell,
+    Claim,
+    Contrast,
+    EmMean,
+    ModelFit,
+    Omnibus,
+    VarianceComponent,
+)
+from harness.errors import StoreError
+from harness.files import write_json
+from harness.tables import write_table
+
+JSON_NAME = "analysis.json"
+# one file a table: its name is the field of Analysis
+TABLES = {
+    "cells": Cell,
+    "emmeans": EmMean,
+    "contrasts": Contrast,
+    "variance_components": VarianceComponent,
+    "omnibus": Omnibus,
+    "claims": Claim,
+    "models": ModelFit,
+}
+_ADAPTER = TypeAdapter(Analysis)
+
+
+def analysis_to_dict(analysis: Analysis) -> dict[str, Any]:
+    """The analysis as plain JSON values."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(analysis), allow_nan=False))
+    return plain
+
+
+def analysis_from_json(text: str, source: str) -> Analysis:
+    """Parse `analysis.json`, strictly.
+
+    Args:
+        text: Content of the file.
+        source: Name of the file, for messages.
+
+    Raises:
+        StoreError: It is no analysis of this version, or holds an unknown, missing or mistyped key.
+    """
+    remedy = "make it again with `harness analyze`."
+    try:
+        analysis = _ADAPTER.validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise StoreError(f"{source}: {place}: {first['msg']}; {remedy}") from None
+    if analysis.schema != SCHEMA:
+        raise StoreError(f"{source}: expected schema {SCHEMA}, found {analysis.schema}; {remedy}")
+    if analysis_to_dict(analysis) != json.loads(text):  # dataclasses drop unknown keys silently
+        raise StoreError(f"{source}: holds keys that {SCHEMA} does not know; {remedy}")
+    return analysis
+
+
+def read_analysis(folder: Path) -> Analysis:
+    """Read `analysis.json` of a folder.
+
+    Raises:
+        StoreError: There is none, or it breaks the schema.
+    """
+    path = folder / JSON_NAME
+    try:
+        return analysis_from_json(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        raise StoreError(f"no analysis at {path}; make it with `harness analyze`.") from None
+
+
+def write_analysis(folder: Path, analysis: Analysis) -> None:
+    """Write `analysis.json` and one CSV file a table; the same analysis always gives the same bytes."""
+    for name, row_type in TABLES.items():
+        write_table(folder / f"{name}.csv", getattr(analysis, name), row_type)
+    write_json(folder / JSON_NAME, analysis_to_dict(analysis))
