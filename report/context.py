@@ -1,0 +1,46 @@
+"""What a report knows besides the numbers: where they come from and what they may be taken for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from analysis.results import Analysis
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The outcome of comparing the runs with a reference.
+
+    Attributes:
+        verdict: One word, e.g. `pass`, `fail`, `inconclusive`.
+        sentence: What was compared and what came out.
+    """
+
+    verdict: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class ReportContext:
+    """Everything on the page that is neither a run nor an estimate.
+
+    Attributes:
+        title: Heading of the document.
+        profile: Name of the study's profile; empty for a foreign runs table.
+        dataset: Name of the dataset as the runs table gives it.
+        banner: Sentence that says what these numbers are not; empty when they are what they seem.
+        environment: Versions, device, threads and digests, as label and value.
+        verification: Outcome of `harness verify` on these very runs, None if there is none.
+        published: Analysis of the published runs, shown beside ours where estimands are the same, or None.
+        published_source: Where the published runs come from.
+    """
+
+    title: str
+    profile: str
+    dataset: str
+    banner: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    verification: Verification | None = None
+    published: Analysis | None = None
+    published_source: str = ""

@@ -1,0 +1,1 @@
+"""Figures, one module each. They show estimates and runs as given and compute no statistic."""

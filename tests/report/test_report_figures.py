@@ -1,0 +1,127 @@
+"""The figures: named, described, themable, and true to the numbers."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from importlib import resources
+
+import pytest
+import sample_study
+
+from report.figures.canvas import Picture
+from report.figures.forest import forest
+from report.figures.interaction import interaction
+from report.figures.svg import COLOURS
+
+SVG = "{http://www.w3.org/2000/svg}"
+PICTURES = {
+    "forest": forest(sample_study.analysis(), sample_study.published()),
+    "interaction": interaction(sample_study.analysis(), sample_study.runs()),
+}
+
+
+def parsed(picture: Picture) -> ET.Element:
+    """The figure's root element; raises unless it is well-formed."""
+    return ET.fromstring(picture.svg)  # noqa: S314 - our own renderer wrote it
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_figure_has_role_name_and_description(name: str) -> None:
+    """Those who do not see the figure get its name and what it holds; all get a sentence on what to see."""
+    root = parsed(PICTURES[name])
+    assert root.attrib["role"] == "img"
+    assert root.attrib["aria-labelledby"] == f"{name}-title {name}-desc"
+    title, desc = root[0], root[1]
+    assert (title.tag, desc.tag) == (f"{SVG}title", f"{SVG}desc")
+    assert title.text
+    assert desc.text
+    assert PICTURES[name].caption.startswith("What to see: ")
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_figure_takes_its_colours_from_the_page(name: str) -> None:
+    """Every colour is a variable of the style sheet, so that dark and print are right; no style of its own."""
+    root = parsed(PICTURES[name])
+    painted = {e.attrib[key] for e in root.iter() for key in ("fill", "stroke") if key in e.attrib}
+    assert painted <= {"none"} | {f"var(--{colour}, {value})" for colour, value in COLOURS.items()}
+    assert not [e for e in root.iter() if "style" in e.attrib or e.tag.endswith(("metadata", "style"))]
+    assert "viewBox" in root.attrib
+    assert "width" not in root.attrib
+
+
+def test_figures_and_page_agree_on_colours() -> None:
+    """The style sheet defines every colour of the figures, for light with the same value, and for dark."""
+    style = (resources.files("report") / "templates" / "style.css").read_text(encoding="utf-8")
+    defined = re.findall(r"--([\w-]+): (#\w{6})", style)
+    for name, value in COLOURS.items():
+        values = [colour for defined_name, colour in defined if defined_name == name]
+        assert values[0] == value
+        assert len(values) == 2
+
+
+def test_the_forest_draws_what_is_estimated() -> None:
+    """14 contrasts with their numbers in words; an interval's ends lie where the axis says."""
+    texts = [e.text for e in parsed(PICTURES["forest"]).iter(f"{SVG}text")]
+    assert sum(bool(re.search(r"\[.*\]", text or "")) for text in texts) == 14
+    assert "+0.21 [+0.10, +0.32]" in texts
+    assert "R101 → R34, logit" in texts
+    assert "gain from feature: R34 \N{MINUS SIGN} R18" in texts
+
+
+def test_the_forest_marks_the_published_runs_by_form() -> None:
+    """Published intervals are dashed, so that colour is not needed; without them nothing is."""
+    assert PICTURES["forest"].svg.count("stroke-dasharray") == 13
+    assert "stroke-dasharray" not in forest(sample_study.analysis(), None).svg
+
+
+def test_a_contrast_of_several_models_is_drawn_once() -> None:
+    """A sensitivity model further down does not add rows to the forest plot."""
+    analysis = sample_study.analysis()
+    again = tuple(replace(contrast, model="sensitivity", estimate_pp=9.0) for contrast in analysis.contrasts)
+    twice = replace(analysis, contrasts=analysis.contrasts + again)
+    assert forest(twice, None).svg == forest(analysis, None).svg
+
+
+def test_a_dot_stands_at_its_accuracy() -> None:
+    """Height is linear in accuracy: any two dots give the scale on which all others lie."""
+    runs = sample_study.runs()
+    heights = {}
+    for group in parsed(PICTURES["interaction"]).iter(f"{SVG}g"):
+        if group.attrib.get("class") == "run":
+            mark = next(group.iter(f"{SVG}use"))
+            heights[int(group.attrib["id"].rsplit("-", 1)[1])] = float(mark.attrib["y"])
+    points = sorted((float(runs["test_acc_best"].iloc[run - 1]), y) for run, y in heights.items())
+    (low, bottom), (high, top) = points[0], points[-1]
+    assert top < bottom
+    for accuracy, y in points:
+        assert y == pytest.approx(bottom + (accuracy - low) / (high - low) * (top - bottom), abs=1e-3)
+
+
+def test_students_stand_in_the_order_that_the_analysis_gives_them() -> None:
+    """With names that say nothing of size, the smaller student of the contrasts stands to the left."""
+    names = {"resnet18": "wide", "resnet34": "tiny"}  # by the alphabet, the other way round
+    frame = sample_study.runs_frame().replace({"student": names})
+    analysis = sample_study.analysis()
+    renamed = tuple(
+        replace(contrast, contrast=contrast.contrast.replace("resnet34", "tiny").replace("resnet18", "wide"))
+        for contrast in analysis.contrasts
+    )
+    picture = interaction(replace(analysis, contrasts=renamed), frame)
+    texts = [e for e in parsed(picture).iter(f"{SVG}text") if e.text in names.values()]
+    assert [e.text for e in sorted(texts, key=lambda e: float(e.attrib["x"]))] == ["wide", "tiny"]
+
+
+def test_moderation_under_one_teacher_stands_apart() -> None:
+    """The same contrast over a subset of rows gets a heading that names the teacher; gains there do not repeat."""
+    analysis = sample_study.analysis()
+    subset = tuple(
+        replace(contrast, subset="teachers:resnet50") for contrast in analysis.contrasts if contrast.model == "primary"
+    )
+    whole = forest(analysis, None).svg
+    both = forest(replace(analysis, contrasts=analysis.contrasts + subset), None).svg
+    assert "Moderation, taught by R50 alone" in both
+    assert "taught by" not in whole
+    assert both.count("gain from feature:") == 2
+    assert both.count("R34, feature") == whole.count("R34, feature")
