@@ -1,0 +1,1 @@
+"""Verification: is this runs table a replicate of a frozen reference?"""

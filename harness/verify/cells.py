@@ -1,0 +1,34 @@
+"""How rows of a runs table become cells, seed groups and percent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.spread import Floats, Layout
+from analysis.table import cell_label
+
+CELL = ("teacher", "student", "method")
+FIXED = ("stem", "epochs")  # must agree for a cell to be comparable, as must the data set
+CHOSEN = ("alpha", "temperature", "clip_projections")  # may differ, and are named where they do
+
+
+def labels_of(rows: pd.DataFrame) -> list[str]:
+    """Name of each row's cell, in row order."""
+    return [cell_label(*key) for key in rows[list(CELL)].itertuples(index=False, name=None)]
+
+
+def layout_of(rows: pd.DataFrame, cells: Sequence[str]) -> Layout:
+    """Layout of rows whose cells are all among `cells`, numbered in that order."""
+    group = [f"{student}:{seed}" for student, seed in zip(rows["student"], rows["seed"], strict=True)]
+    return Layout(
+        cell=np.array([cells.index(label) for label in labels_of(rows)]),
+        group=np.unique(group, return_inverse=True)[1],
+    )
+
+
+def accuracies_pct(rows: pd.DataFrame, metric: str) -> Floats:
+    """The judged metric in percent, in row order; this is where fractions end."""
+    return rows[metric].to_numpy(dtype=float) * 100

@@ -1,0 +1,1 @@
+"""Published runs and frozen references, as data with provenance."""
