@@ -121,7 +121,7 @@ class Study(Frozen):
         stem_ablation: Networks trained with both stems.
         bug_ablation: Runs with the clipping bug.
         margins: Margins of the analysis.
-        reference: Name of the reference that `harness verify` judges against.
+        reference: Name of the reference that `harness verify` judges against; None where nothing is frozen yet.
     """
 
     title: str
@@ -138,7 +138,7 @@ class Study(Frozen):
     stem_ablation: Distinct[StemAblation]
     bug_ablation: Distinct[BugAblation]
     margins: Margins
-    reference: str
+    reference: str | None
 
     @property
     def methods(self) -> tuple[Literal["logit", "feature"], ...]:
