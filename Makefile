@@ -4,6 +4,7 @@
 #   make report   print the report's path, and open it where there is a desktop
 #   make bench    measured speed
 #   make chaos    kill the study again and again; same digests in the end
+#   make docs     renew the outputs that the README shows
 #   make lock     renew the locks
 #   make clean    remove caches and the environment; runs and results stay
 SHELL := /bin/bash
@@ -12,9 +13,10 @@ BIN := .venv/bin
 PROFILE := $(shell sed -n "s/^profile: *//p" params.yaml)
 REPORT := results/$(PROFILE)/report.html
 LOCKS := requirements/base.lock requirements/dev.lock requirements/torch-cpu.lock requirements/torch-cuda.lock
-export DVC_NO_ANALYTICS := 1
+# Stages call `harness` by name.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: repro test lint types layers tests bench chaos report lock clean
+.PHONY: repro test lint types layers tests bench chaos docs report lock clean
 
 repro: .venv/ready
 	$(BIN)/dvc repro
@@ -39,11 +41,14 @@ bench: .venv/ready
 	$(BIN)/python -m bench
 
 chaos: .venv/ready
-	$(BIN)/python -m pytest tests/chaos 
+	$(BIN)/python -m pytest -m chaos
 
 report:
 	@echo "report: $(REPORT)"
 	@if [[ -n "$${DISPLAY:-}$${WAYLAND_DISPLAY:-}" ]] && command -v xdg-open >/dev/null; then xdg-open "$(REPORT)"; fi
+
+docs: .venv/ready
+	$(BIN)/python docs/generate.py
 
 lock:
 	requirements/lock.sh

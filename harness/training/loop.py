@@ -116,7 +116,7 @@ def train(
     Raises:
         TrainingFailed: A loss or gradient is not finite.
     """
-    run = _Run(spec, data, teacher_weights, device)
+    run = Run(spec, data, teacher_weights, device)
     run.resume(checkpoints.restore(checkpoint, identity))
     while len(run.history) < spec.epochs:
         on_epoch(run.train_epoch())
@@ -124,7 +124,7 @@ def train(
     return run.finish()
 
 
-class _Run:
+class Run:
     """A run in the making."""
 
     def __init__(
