@@ -25,7 +25,7 @@ def test_outputs_are_current() -> None:
     assert README.count("<!-- output of:") >= 3
 
 
-def test_the_check_can_fail(tmp_path: Path) -> None:
+def test_the_check_can_fail() -> None:
     """A changed digit in a block is found."""
     sys.path.insert(0, str(ROOT / "docs"))
     try:

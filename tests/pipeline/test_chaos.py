@@ -30,7 +30,6 @@ def test_killed_at_random_moments_the_quick_study_ends_with_the_same_bits(tmp_pa
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             kills += 1
-            print(f"kill {kills}: {cut.trained()} runs were whole")
         else:
             assert process.returncode == 0, output
             break
