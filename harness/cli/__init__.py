@@ -49,13 +49,16 @@ def _root(
     """Is this knowledge-distillation result real? Run the study, judge it, report it."""
 
 
-def _terminated(signum: int, _frame: FrameType | None) -> NoReturn:
+def _stop(signum: int, _frame: FrameType | None) -> NoReturn:
+    """Leave by way of every `finally`, which ends the workers; 130 and 143 are the shell's own codes for this."""
+    sys.stderr.write("stopped; what was whole is kept, and the same command goes on from there.\n")
     raise SystemExit(128 + signum)
 
 
 def main() -> None:
     """Entry point of the `harness` script: runs a verb and turns every ending into its exit code."""
-    signal.signal(signal.SIGTERM, _terminated)
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, _stop)
     try:
         app()
     except (KdcapError, TableError) as error:
