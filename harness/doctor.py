@@ -51,12 +51,14 @@ def _python() -> Finding:
 
 def _locks() -> Finding:
     """Compare what is installed with the exact pins; torch's build suffix does not count."""
-    if not LOCKS.is_dir():
-        return Finding("locks", "note", f"no {LOCKS}/ here, so the installed versions cannot be compared with it")
+    locks = [LOCKS / "base.lock", LOCKS / "torch-cuda.lock"]
+    absent = [str(lock) for lock in locks if not lock.is_file()]
+    if absent:
+        return Finding("locks", "note", f"no {' and no '.join(absent)} here to compare the installed versions with")
     wrong = []
     count = 0
-    for name in ("base.lock", "torch-cuda.lock"):
-        for line in (LOCKS / name).read_text(encoding="utf-8").splitlines():
+    for lock in locks:
+        for line in lock.read_text(encoding="utf-8").splitlines():
             try:
                 pin = Requirement(line.rstrip("\\ "))
             except InvalidRequirement:

@@ -10,7 +10,7 @@ from harness.execute.local import default_workers
 from harness.selection import read_selected
 from harness.store.store import Store
 from harness.study.cost import nominal_seconds, training_flops
-from harness.study.plan import PHASES, Choice, Hyperparameters, Selected, candidates, distinct, plan
+from harness.study.plan import PHASES, any_winner, distinct, plan
 from harness.study.study import Study
 from harness.workspace import Workspace
 
@@ -29,8 +29,7 @@ def overview(study: Study, workspace: Workspace) -> dict[str, Any]:
     store = Store(workspace.runs)
     selected = read_selected(workspace.selected, study)
     entries = plan(study, selected)
-    # Before the selection any candidate stands for the winner: all cost the same.
-    priced = plan(study, selected or _any_winner(study))
+    priced = plan(study, selected or any_winner(study))
     checks = [store.check(entry) for entry in entries]
     seconds, operations = 0.0, 0.0
     rows: list[dict[str, Any]] = []
@@ -123,10 +122,3 @@ def _counts(states: Mapping[str, int]) -> str:
 
 def _duration(hours: float) -> str:
     return f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.1f} min"
-
-
-def _any_winner(study: Study) -> Selected:
-    found: dict[Choice, Hyperparameters] = {}
-    for choice, specs in candidates(study).items():
-        found[choice] = Hyperparameters(specs[0].alpha or 0.0, specs[0].temperature)
-    return found

@@ -5,7 +5,6 @@ Verb modules import only typer and the standard library at their top, so that `h
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import traceback
@@ -59,6 +58,7 @@ def main() -> None:
     """Entry point of the `harness` script: runs a verb and turns every ending into its exit code."""
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _stop)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `harness plan | head`: end quietly when the reader has gone
     try:
         app()
     except (KdcapError, TableError) as error:
@@ -67,9 +67,6 @@ def main() -> None:
     except RunsFailed as failed:
         typer.echo(f"failed: {failed}", err=True)
         sys.exit(EXIT_FAIL)
-    except BrokenPipeError:  # `harness plan | head`: the reader has gone, and that is fine
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_OK)
     except Exception:  # noqa: BLE001 - the last border: whatever comes here is our own bug
         traceback.print_exc()
         typer.echo("error: this is a bug in kdcap; please report it with the lines above.", err=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.errors import RunsFailed, StoreError
+from harness.errors import RunsFailed, StoreError, StudyError
 from harness.execute.job import Executor, Job
 from harness.execute.progress import StageProgress
 from harness.selection import read_selected, write_selected
@@ -39,18 +39,28 @@ def train_phases(
         EnvironmentProblem: Another process works on the same runs.
         StoreError: A phase needs runs of an earlier phase that are not there.
         RunsFailed: Some runs failed; all others of the phase are done.
+        StudyError: No run is of this cell and seed, or the phase waits for the selection.
     """
     store = Store(workspace.runs)
+    filtered = cell is not None or seed is not None
+    matched = 0
     with store.locked():
         for phase in (phase for phase in PHASES if phase in phases):
             entries = [
                 entry
                 for entry in plan(study, read_selected(workspace.selected, study))
-                if entry.phase == phase and cell in (None, entry.run.cell) and seed in (None, entry.run.seed)
+                if entry.phase == phase and _wanted(entry, cell, seed)
             ]
-            _train_phase(store, phase, entries, executor)
-            if phase == "select" and cell is None and seed is None:
+            matched += len(entries)
+            if entries or not filtered:
+                _train_phase(store, phase, entries, executor)
+            if phase == "select" and not filtered:
                 _select(store, study, workspace, entries)
+    if filtered and not matched:
+        raise StudyError(
+            f"--cell, --seed: expected a run of {', '.join(phases)}, found none with cell {cell or 'any'} and seed "
+            f"{'any' if seed is None else seed}; `harness plan --runs` lists them."
+        )
 
 
 def _train_phase(store: Store, phase: Phase, entries: Sequence[Entry], executor: Executor) -> None:
@@ -69,7 +79,7 @@ def _train_phase(store: Store, phase: Phase, entries: Sequence[Entry], executor:
         if check.state == "stale":
             print(f"{folder} is trained again: {check.reason}", flush=True)  # noqa: T201 - progress, for people
         jobs.append(Job(entry.run, store.teacher_folder(entry.run), store.partial(entry), folder, DOWNLOADS, code))
-    _need_teachers(jobs)
+    _need_teachers(store, jobs)
     jobs.sort(key=lambda job: -training_flops(job.spec))  # longest first: no long run is left alone at the end
     failed = []
     with StageProgress(phase, jobs, skipped=len(entries) - len(jobs)) as progress:
@@ -77,6 +87,7 @@ def _train_phase(store: Store, phase: Phase, entries: Sequence[Entry], executor:
             progress.ended(done)
             if done.error is not None:
                 failed.append(f"  {done.job.folder}: {done.error}")
+    (store.root / phase).mkdir(exist_ok=True)  # also when a study has no run in this phase: DVC expects the folder
     if failed:
         whole = len(jobs) - len(failed)
         raise RunsFailed(
@@ -85,12 +96,21 @@ def _train_phase(store: Store, phase: Phase, entries: Sequence[Entry], executor:
         )
 
 
-def _need_teachers(jobs: Sequence[Job]) -> None:
-    missing = sorted({str(job.teacher) for job in jobs if job.teacher is not None and not job.teacher.exists()})
-    if missing:
-        raise StoreError(
-            f"expected the teacher's run {missing[0]}, found none; run `harness train --phase teachers` first."
-        )
+def _wanted(entry: Entry, cell: str | None, seed: int | None) -> bool:
+    """Whether a run was asked for; of one that waits for the selection, cell and seed are not known yet."""
+    if entry.spec is None:
+        return cell is None and seed is None
+    return cell in (None, entry.spec.cell) and seed in (None, entry.spec.seed)
+
+
+def _need_teachers(store: Store, jobs: Sequence[Job]) -> None:
+    for job in {job.teacher: job for job in jobs if job.teacher is not None}.values():
+        check = store.check_teacher(job.spec)
+        if check.state != "done":
+            raise StoreError(
+                f"expected the teacher's run {job.teacher} to be done, found it {check.state} "
+                f"({check.reason or 'not trained yet'}); run `harness train --phase teachers` first."
+            )
 
 
 def _select(store: Store, study: Study, workspace: Workspace, entries: Sequence[Entry]) -> None:

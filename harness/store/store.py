@@ -63,14 +63,23 @@ class Store:
         """Look whether an entry's run is done: identity, code, and every digest, the files' and the record's own."""
         if entry.spec is None:
             return Check("missing", "waits for the selection")
-        folder = self.folder(entry)
+        return self._check(self.folder(entry), entry.spec)
+
+    def check_teacher(self, spec: RunSpec) -> Check:
+        """The same for the teacher of a distilled run; its folder is `teacher_folder(spec)`."""
+        folder = self.teacher_folder(spec)
+        if folder is None or spec.teacher is None:
+            raise ValueError(f"{spec.name} has no teacher")
+        return self._check(folder, spec.teacher)
+
+    def _check(self, folder: Path, spec: RunSpec) -> Check:
         if not folder.exists():
             return Check("missing")
         try:
             record = read(folder)
         except StoreError as error:
             return Check("stale", str(error))
-        wrong = self._mismatch(entry.spec, record)
+        wrong = self._mismatch(spec, record)
         return Check("stale", wrong) if wrong else Check("done", record=record)
 
     def _mismatch(self, spec: RunSpec, record: RunRecord) -> str:
@@ -120,6 +129,8 @@ def read(folder: Path) -> RunRecord:
         record = records.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StoreError(f"{path} is missing") from None
+    except UnicodeDecodeError:
+        raise StoreError(f"{path} is not a run record (it is no text)") from None
     except (ValueError, OSError) as error:
         raise StoreError(f"{folder}: {error}") from None
     for name, digest in record.files.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from harness.errors import StudyError
+from harness.study.plan import any_winner, plan
 from harness.study.spec import Frozen
 from harness.study.study import Study
 
@@ -57,6 +59,10 @@ def load_strict(path: Path, kind: type[T]) -> T:
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise StudyError(f"{path}{line}: {error.problem}; correct the file.") from None
+    except (yaml.YAMLError, ValueError, TypeError, OSError) as error:  # bytes, dates or keys that YAML cannot take
+        raise StudyError(
+            f"{path}: expected YAML text, found something else ({' '.join(str(error).split())}); correct the file."
+        ) from None
     if not isinstance(content, dict):
         raise StudyError(f"{path}: expected `key: value` lines, found {type(content).__name__}.")
     try:
@@ -83,18 +89,27 @@ def load_study(profile: str) -> Study:
     """The study of a profile, read from profiles/PROFILE.yaml and checked.
 
     Raises:
-        StudyError: See `load_strict`.
+        StudyError: See `load_strict`; or two runs of a phase would have one name.
     """
-    return load_strict(PROFILES / f"{profile}.yaml", Study)
+    path = PROFILES / f"{profile}.yaml"
+    study = load_strict(path, Study)
+    labels = Counter((entry.phase, entry.label) for entry in plan(study, any_winner(study)))
+    (phase, label), times = labels.most_common(1)[0]
+    if times > 1:
+        raise StudyError(f"{path}: expected each run once within a phase, found {label} {times} times in {phase}.")
+    return study
 
 
 def _sentence(path: Path, error: ValidationError) -> str:
-    first, *others = error.errors()
+    # A misspelt key is also a missing one: name what stands in the file.
+    first, *others = sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"])
     more = f" ({len(others)} more after this one)" if others else ""
     match first["type"]:
         case "extra_forbidden":
+            missing = [str(each["loc"][-1]) for each in others if each["type"] == "missing"]
             what = "is not a key of this file; remove it or correct its spelling"
+            what += f" (missing: {', '.join(f'`{name}`' for name in missing)})" if missing else ""
         case "missing":
             what = "is missing; add it"
         case "value_error":  # our own rules: they say what they expect and found

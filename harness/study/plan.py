@@ -118,6 +118,14 @@ def choose(study: Study, val_acc: Mapping[str, float]) -> dict[Choice, Hyperpara
     return winners
 
 
+def any_winner(study: Study) -> dict[Choice, Hyperparameters]:
+    """A selection before there is one: the first candidate of each pair and method; all cost the same."""
+    return {
+        choice: Hyperparameters(specs[0].alpha or 0.0, specs[0].temperature)
+        for choice, specs in candidates(study).items()
+    }
+
+
 def distinct(entries: Sequence[Entry]) -> tuple[Entry, ...]:
     """The entries that train something: each run once, in the phase that owns it."""
     return tuple(entry for entry in entries if entry.owner == entry.phase)

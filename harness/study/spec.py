@@ -5,7 +5,6 @@ A run's identity is the SHA-256 of this description as canonical JSON. Two runs 
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -25,7 +24,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 class Frozen(BaseModel):
     """A frozen block of the description: unknown keys and wrong types are errors, nothing is converted."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Dataset(Frozen):
@@ -101,6 +100,12 @@ class Optimisation(Frozen):
     threads: Count
     device: Literal["cpu", "cuda", "auto"]
 
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> Self:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("`nesterov: true` needs a momentum above 0, found 0")
+        return self
+
 
 class RunSpec(Frozen):
     """One training run.
@@ -135,7 +140,7 @@ class RunSpec(Frozen):
     model: Model
     optimisation: Optimisation
 
-    @cached_property
+    @property
     def sha256(self) -> str:
         """Identity of the run, 64 hex digits."""
         return sha256_of_bytes(canonical_json(self.model_dump(mode="json")).encode())

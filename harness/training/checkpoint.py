@@ -54,12 +54,9 @@ def save(path: Path, identity: str, checkpoint: Checkpoint) -> None:
         for group, tensors in checkpoint.tensors.items()
         for name, tensor in tensors.items()
     }
-    metadata = {
-        "identity": identity,
-        "progress": canonical_json(checkpoint.progress),
-        "digest": tensors_digest(flat),
-    }
-    write_whole(path, safetensors.torch.save(flat, metadata))
+    progress = canonical_json(checkpoint.progress)
+    digest = _digest(identity, progress, flat)
+    write_whole(path, safetensors.torch.save(flat, {"identity": identity, "progress": progress, "digest": digest}))
 
 
 def restore(path: Path, identity: str) -> Checkpoint | None:
@@ -75,10 +72,15 @@ def restore(path: Path, identity: str) -> Checkpoint | None:
             flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (OSError, safetensors.SafetensorError):
         return None
-    if metadata.get("identity") != identity or metadata.get("digest") != tensors_digest(flat):
+    progress = metadata.get("progress", "")
+    if metadata.get("identity") != identity or metadata.get("digest") != _digest(identity, progress, flat):
         return None
     groups: dict[str, dict[str, Tensor]] = {}
     for name, tensor in flat.items():
         group, _, rest = name.partition("/")
         groups.setdefault(group, {})[rest] = tensor
-    return Checkpoint(groups, json.loads(metadata["progress"]))
+    return Checkpoint(groups, json.loads(progress))
+
+
+def _digest(identity: str, progress: str, tensors: Mapping[str, Tensor]) -> str:
+    return sha256_of_bytes(canonical_json([identity, progress, tensors_digest(tensors)]).encode())

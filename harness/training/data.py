@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import io
+import lzma
 import tarfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from harness.errors import DataError
@@ -21,6 +24,8 @@ from harness.study.spec import Dataset
 from harness.training.streams import stream
 from harness.training.vision import torchvision
 
+# What Pillow raises for damaged files of its many formats.
+_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 # Mean and standard deviation a channel of the training images, in [0, 1].
 # CIFAR-10: paper, section 4. CIFAR-100: its 50,000 training images. Digits: all 1,797 images.
@@ -135,7 +140,7 @@ def load(dataset: Dataset, folder: Path) -> Data:
     if len(training) < max(wanted, 1):
         raise DataError(
             f"dataset {dataset.name}: expected at least {dataset.validation_images} validation and {max(wanted, 1)} "
-            f"training images, found {len(pool.labels)} in all; lower validation_images or train_images."
+            f"training images, found {len(order)} in all; lower validation_images or train_images."
         )
     training = training[:wanted]
     classes = int(pool.labels.max()) + 1
@@ -221,11 +226,12 @@ def _folder(dataset: Dataset, _downloads: Path) -> tuple[_Images, _Images]:
         *_, split, label, file = ("", "", *name.split("/"))
         if split in found and file.lower().endswith(SUFFIXES):
             found[split].append((label, name, content))
-    classes = sorted({label for label, _, _ in found["train"]})
-    if not classes or sorted({label for label, _, _ in found["test"]}) != classes:
+    classes, tested = (sorted({label for label, _, _ in found[split]}) for split in ("train", "test"))
+    if not classes or tested != classes:
+        odd = f" (only in one of them: {', '.join(unmatched)})" if (unmatched := sorted({*classes} ^ {*tested})) else ""
         raise DataError(
-            f"{path}: expected train/CLASS/* and test/CLASS/* with the same classes, found "
-            f"{len(classes)} in train and {len({label for label, _, _ in found['test']})} in test."
+            f"{path}: expected train/CLASS/* and test/CLASS/* with the same classes, found {len(classes)} in train and "
+            f"{len(tested)} in test{odd}; add what is missing."
         )
     numbers = {label: number for number, label in enumerate(classes)}
     # Sorted by name: the same images give the same tensors from any file system or archive.
@@ -236,7 +242,7 @@ def _folder(dataset: Dataset, _downloads: Path) -> tuple[_Images, _Images]:
 
 
 def _directory_files(path: Path) -> Iterator[tuple[str, bytes]]:
-    for file in path.glob("*/*/*"):
+    for file in (found for found in path.glob("*/*/*") if found.is_file()):
         yield file.relative_to(path).as_posix(), file.read_bytes()
 
 
@@ -245,21 +251,24 @@ def _tar_files(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(path) as archive:
             for member in archive:
-                if member.isfile() and (stream_of := archive.extractfile(member)):
-                    yield member.name, stream_of.read()
-    except (tarfile.TarError, EOFError, OSError) as error:
+                if member.isfile() and (content := archive.extractfile(member)):
+                    yield member.name, content.read()
+            # tarfile takes a cut or damaged header for the end: the true end is a block of zeros.
+            if archive.fileobj is not None:
+                archive.fileobj.seek(archive.offset)
+                if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                    raise tarfile.ReadError("it ends without an end")
+    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
         raise DataError(f"{path}: expected a whole tar archive, found a damaged one ({_first_line(error)}).") from error
 
 
 def _decode(path: Path, files: list[tuple[str, str, bytes]], numbers: dict[str, int]) -> _Images:
-    from PIL import Image, UnidentifiedImageError
-
     images = []
     for _, name, content in files:
         try:
             with Image.open(io.BytesIO(content)) as image:
                 images.append(np.asarray(image.convert("RGB")))
-        except (UnidentifiedImageError, OSError) as error:
+        except _UNREADABLE as error:
             raise DataError(f"{path}: {name} is not an image that can be read; replace or remove it.") from error
         if images[-1].shape != images[0].shape:
             sizes = ["x".join(map(str, found.shape[:2])) for found in (images[0], images[-1])]

@@ -171,6 +171,8 @@ class Run:
         sums = torch.stack(steps).double().cpu()
         self._check_finite(sums, epoch, lr)
         validation = self._score(self.data.validation_images, self.data.validation_labels)
+        if not math.isfinite(validation.loss):
+            raise TrainingFailed(f"validation loss not finite after epoch {epoch}, learning rate {lr:g}.")
         images, means = sums[:, 0].sum(), sums[:, 5:].mean(dim=0)
         loss, ce, kd, right = (float(sums[:, column].sum() / images) for column in range(1, 5))
         self.history.append(
@@ -254,7 +256,9 @@ class Run:
             tensors={
                 "student": self.student.state_dict(),
                 "projections": self.projections.state_dict(),
-                "momentum": {str(i): entry["momentum_buffer"] for i, entry in momentum.items()},
+                "momentum": {
+                    str(i): entry["momentum_buffer"] for i, entry in momentum.items() if self.spec.optimisation.momentum
+                },
                 "best": self.best_weights,
             },
             progress={
@@ -271,7 +275,9 @@ class Run:
         self.student.load_state_dict(dict(saved.tensors["student"]))
         self.projections.load_state_dict(dict(saved.tensors.get("projections", {})))
         state: dict[str, Any] = self.optimiser.state_dict()
-        state["state"] = {int(i): {"momentum_buffer": buffer} for i, buffer in saved.tensors["momentum"].items()}
+        state["state"] = {
+            int(i): {"momentum_buffer": buffer} for i, buffer in saved.tensors.get("momentum", {}).items()
+        }
         self.optimiser.load_state_dict(state)
         self.best_weights = {name: tensor.to(self.device) for name, tensor in saved.tensors["best"].items()}
         self.history = [Epoch(**epoch) for epoch in saved.progress["history"]]

@@ -1,0 +1,65 @@
+"""What several folders of tests share: descriptions of runs small enough to train in a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import hypothesis
+import pytest
+
+from harness.study.spec import Dataset, Model, Optimisation, RunSpec
+
+# No deadline: a busy machine is no failure. The same examples every time: a red test is the code's doing, not a
+# draw's.
+hypothesis.settings.register_profile("kdcap", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("kdcap")
+
+
+def tiny_spec(
+    *,
+    dataset: Mapping[str, Any] | None = None,
+    model: Mapping[str, Any] | None = None,
+    optimisation: Mapping[str, Any] | None = None,
+    **fields: Any,  # noqa: ANN401 - any field of RunSpec
+) -> RunSpec:
+    """A run of three epochs on 64 digits with a network of width 4; the arguments change what they name."""
+    digits = {
+        "name": "digits",
+        "train_images": 64,
+        "validation_images": 50,
+        "test_images": 100,
+        "split_seed": 1,
+        "crop_padding": 1,
+        "horizontal_flip": False,
+    }
+    sgd = {
+        "batch_size": 32,
+        "lr": 0.1,
+        "lr_min": 0.0001,
+        "momentum": 0.9,
+        "nesterov": True,
+        "weight_decay": 0.0005,
+        "clip_norm": 1.0,
+        "precision": "fp32",
+        "threads": 1,
+        "device": "cpu",
+    }
+    run = {
+        "role": "student",
+        "architecture": "resnet18",
+        "stem": "cifar",
+        "method": "none",
+        "seed": 0,
+        "epochs": 3,
+        "dataset": Dataset(**digits | dict(dataset or {})),
+        "model": Model(**{"width": 4, "zero_init_residual": True} | dict(model or {})),
+        "optimisation": Optimisation(**sgd | dict(optimisation or {})),
+    }
+    return RunSpec(**run | fields)
+
+
+@pytest.fixture(scope="session")
+def make_spec() -> Callable[..., RunSpec]:
+    """Makes a tiny run's description; keyword arguments change single fields, block by block."""
+    return tiny_spec

@@ -1,0 +1,165 @@
+"""`harness train`, ended from outside: nobody goes on training, nothing is half-written, and the bits come back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from small_jobs import Place, carry_out, outcome, workers_alive
+
+from harness.store.store import read
+from harness.study.load import load_strict
+from harness.study.plan import PHASES, plan
+from harness.study.study import Study
+
+STUDY = """
+title: Two teachers long enough to be caught at work
+evidence: false
+dataset: {name: digits, train_images: 64, validation_images: 50, test_images: 100, split_seed: 1, crop_padding: 1,
+  horizontal_flip: false}
+model: {width: 4, zero_init_residual: true}
+optimisation: {batch_size: 32, lr: 0.1, lr_min: 0.0001, momentum: 0.9, nesterov: true, weight_decay: 0.0005,
+  clip_norm: 1.0, precision: fp32, threads: 1, device: cpu}
+epochs: {teacher: 50, student: 2}
+teachers: {architectures: [resnet18], seeds: [0, 1], distilled_seed: 0}
+baselines: [resnet18]
+pairs: [{teacher: resnet18, student: resnet18}]
+selection: {seed: 0, logit: {alpha: [0.5], temperature: [4.0]}}
+seeds: [0]
+stem_ablation: []
+bug_ablation: []
+margins: {gain_pp: 1.0}
+reference: null
+"""
+COMMAND = "from harness.cli import main; main()"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A folder for `harness train`."""
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "caught.yaml").write_text(STUDY)
+    (tmp_path / "params.yaml").write_text("profile: caught\n")
+    return tmp_path
+
+
+def start(workspace: Path) -> subprocess.Popen[str]:
+    """Bring the teachers up to date, two at a time, as the first of a session of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", COMMAND, "train", "--phase", "teachers", "--workers", "2"],
+        cwd=workspace,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether it comes true in time."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return found
+
+
+def checkpoints(workspace: Path) -> dict[str, float]:
+    """Saved states of unfinished runs, with the time of each."""
+    found = {}
+    for path in workspace.glob("runs/caught/.partial/*/*/checkpoint.safetensors"):
+        try:
+            found[path.parent.name] = path.stat().st_mtime
+        except FileNotFoundError:  # the run ended just now
+            continue
+    return found
+
+
+@contextmanager
+def caught_at_work(workspace: Path) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
+    """`harness train` with both its runs in the middle, and every process that it has started."""
+    before = checkpoints(workspace)
+    process = start(workspace)
+    try:
+        both = wait_until(
+            lambda: (
+                sum(before.get(name) != saved for name, saved in checkpoints(workspace).items()) == 2
+                and len(workers_alive(process.pid)) == 2
+            ),
+            seconds=60,
+        )
+        assert both, process.communicate(timeout=5) if process.poll() is not None else "no run began in 60 seconds"
+        yield process, psutil.Process(process.pid).children(recursive=True)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate(timeout=10)
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those of them that still run; a process that is dead and not yet collected does not."""
+    found = []
+    for process in processes:
+        try:
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def assert_only_whole_runs(workspace: Path) -> None:
+    """Every folder under a final name is whole, to the digest."""
+    for folder in workspace.glob("runs/caught/[!.]*/*"):
+        read(folder)
+
+
+def test_ended_and_killed_it_goes_on_to_the_same_bits(
+    workspace: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """SIGTERM, then SIGKILL to the command alone: no process is left within seconds; the third try ends the work.
+
+    Its weights, correctness and histories are those of runs that nobody interrupted.
+    """
+    with caught_at_work(workspace) as (process, children):
+        assert len(alive(children)) >= 3, "two runs and their server"
+        process.terminate()
+        assert process.wait(timeout=10) == 128 + signal.SIGTERM
+        assert wait_until(lambda: not alive(children), seconds=5), alive(children)
+    assert_only_whole_runs(workspace)
+
+    with caught_at_work(workspace) as (process, children):
+        process.kill()
+        assert process.wait(timeout=10) == -signal.SIGKILL
+        assert wait_until(lambda: not alive(children), seconds=5), alive(children)
+    assert_only_whole_runs(workspace)
+
+    last = start(workspace)
+    output, _ = last.communicate(timeout=120)
+    assert last.returncode == 0, output
+    study = load_strict(workspace / "profiles" / "caught.yaml", Study)
+    teachers = [entry.run for entry in plan(study, None) if entry.phase == PHASES[0]]
+    undisturbed = Place(tmp_path_factory.mktemp("undisturbed"))
+    assert set(carry_out([undisturbed.job(spec) for spec in teachers]).values()) == {None}
+    for spec in teachers:
+        folder = workspace / "runs" / "caught" / "teachers" / spec.name
+        assert outcome(folder) == outcome(undisturbed.job(spec).folder)
+        assert len(read(folder).resumed_at) == 2
+
+
+def test_a_live_process_counts_as_alive() -> None:
+    """The check above can fail: a process that waits is alive, and one that ended is not."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    watched = [psutil.Process(process.pid)]
+    assert alive(watched) == watched
+    process.kill()
+    assert wait_until(lambda: not alive(watched), seconds=5)
+    process.communicate()

@@ -1,0 +1,430 @@
+"""A run is believed only when every digest agrees; it is written whole or not at all; one process writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_study import ROOT, Tiny, entry_named, plan_of
+
+from harness.errors import EnvironmentProblem, StoreError
+from harness.store import record as records
+from harness.store import store as store_module
+from harness.store.store import Check, Store, commit, read
+from harness.study.plan import Entry
+
+FILES = {"record.json", "weights.safetensors", "correct_best.bin", "correct_last.bin"}
+
+
+@pytest.fixture
+def store(trained: Tiny) -> Store:
+    """The store of the trained study."""
+    return Store(trained.root / trained.workspace.runs)
+
+
+@pytest.fixture
+def student(trained: Tiny) -> Entry:
+    """A Feature-KD student: it has everything that a run can have."""
+    return entry_named(plan_of(trained), "final", "resnet34-resnet18-feature-a0.5-s1")
+
+
+def assert_stale(check: Check, *words: str) -> None:
+    """The run is there, is not believed, and the reason says why."""
+    assert check.state == "stale"
+    assert check.record is None
+    for word in words:
+        assert word in check.reason, f"expected {word!r} in: {check.reason}"
+
+
+# --- what is believed -------------------------------------------------------------------------------------------------
+
+
+def test_a_trained_study_is_done(trained: Tiny, store: Store) -> None:
+    """Every entry of the plan checks out, with the record of the run that it asked for."""
+    for entry in plan_of(trained):
+        check = store.check(entry)
+        assert (check.state, check.reason) == ("done", "")
+        assert check.record is not None
+        assert check.record.spec == entry.run
+        assert check.record.name == entry.label == store.folder(entry).name
+
+
+def test_a_folder_holds_its_files_and_no_others(trained: Tiny, store: Store) -> None:
+    """Nothing of the making is left, neither here nor in the working folder; phases hold run folders only."""
+    for entry in plan_of(trained):
+        assert {path.name for path in store.folder(entry).iterdir()} == FILES
+    assert not [path for path in (store.root / ".partial").rglob("*") if path.is_file()]
+    assert {path.name for path in store.root.iterdir() if path.is_dir()} == {
+        ".partial", "teachers", "select", "final", "stem_ablation", "bug_ablation",
+    }  # fmt: skip
+
+
+def test_a_run_that_waits_for_the_selection_is_missing(untrained: Tiny) -> None:
+    """It has no folder yet, and nobody can say which it will be."""
+    waiting = entry_named(plan_of(untrained), "final", "resnet34-resnet18-logit-s1")
+    check = Store(untrained.workspace.runs).check(waiting)
+    assert (check.state, check.reason) == ("missing", "waits for the selection")
+
+
+def test_a_run_without_folder_is_missing(store: Store, student: Entry) -> None:
+    """That is all there is to say."""
+    shutil.rmtree(store.folder(student))
+    assert store.check(student) == Check("missing")
+
+
+# --- what is not ------------------------------------------------------------------------------------------------------
+
+
+def _flip(place: int) -> Callable[[Path], None]:
+    def flip(path: Path) -> None:
+        content = bytearray(path.read_bytes())
+        content[place * (len(content) - 1) // 2] ^= 1
+        path.write_bytes(content)
+
+    return flip
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(_flip(0), id="first byte"),
+        pytest.param(_flip(1), id="middle byte"),
+        pytest.param(_flip(2), id="last byte"),
+        pytest.param(lambda path: path.write_bytes(path.read_bytes() + b"\0"), id="a byte more"),
+        pytest.param(lambda path: path.write_bytes(path.read_bytes()[:-1]), id="a byte less"),
+        pytest.param(lambda path: path.write_bytes(b""), id="empty"),
+        pytest.param(lambda path: path.unlink(), id="gone"),
+        pytest.param(lambda path: (path.unlink(), path.mkdir()), id="a folder"),
+    ],
+)
+@pytest.mark.parametrize("name", ["weights.safetensors", "correct_best.bin", "correct_last.bin"])
+def test_a_changed_file_is_named(store: Store, student: Entry, name: str, damage: Callable[[Path], object]) -> None:
+    """One bit, one byte, or all of it: the run is stale, and the reason says which file."""
+    damage(store.folder(student) / name)
+    assert_stale(store.check(student), str(store.folder(student) / name))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda path: path.write_bytes(path.read_bytes()[: len(path.read_bytes()) // 2]), id="cut"),
+        pytest.param(lambda path: path.write_bytes(b""), id="empty"),
+        pytest.param(lambda path: path.write_bytes(b"{}"), id="no record"),
+        pytest.param(
+            lambda path: path.write_bytes(b"\xff\xfe"),
+            id="no text",
+        ),
+        pytest.param(lambda path: path.unlink(), id="gone"),
+        pytest.param(lambda path: (path.unlink(), path.mkdir()), id="a folder"),
+    ],
+)
+def test_a_damaged_record_is_named(store: Store, student: Entry, damage: Callable[[Path], object]) -> None:
+    """Without a record there is no run, whatever else lies in the folder."""
+    damage(store.folder(student) / "record.json")
+    assert_stale(store.check(student), store.folder(student).name, "record.json")
+
+
+def _leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:  # noqa: ANN401 - JSON
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(inner, (*path, key))
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from _leaves(inner, (*path, place))
+    else:
+        yield path
+
+
+def _other(value: Any) -> Any:  # noqa: ANN401 - a JSON value that is another one, of the same kind
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, float):
+        return value * (1 + 2**-50) if value else 2**-50
+    if isinstance(value, str):
+        return value[:-1] + ("0" if value[-1:] != "0" else "1")
+    return "something"
+
+
+def test_no_value_of_a_record_can_be_edited(store: Store, student: Entry) -> None:
+    """Each of its numbers, words and digests in turn, in the last digit: still JSON, and not believed."""
+    text = (store.folder(student) / "record.json").read_text()
+    paths = list(_leaves(json.loads(text)))
+    assert len(paths) > 100
+    for path in paths:
+        content = json.loads(text)
+        *outer, last = path
+        block = content
+        for key in outer:
+            block = block[key]
+        block[last] = _other(block[last])
+        with pytest.raises(ValueError, match=r"record\.json (was edited after it was written|is not a run record)"):
+            records.parse(json.dumps(content))
+    records.parse(json.dumps(json.loads(text)))  # the same values in another layout are the same record
+
+
+def test_an_edited_accuracy_makes_a_run_stale(store: Store, student: Entry) -> None:
+    """The number that one would wish to be better: a valid record, and not believed."""
+    path = store.folder(student) / "record.json"
+    content = json.loads(path.read_text())
+    content["test_best"]["accuracy"] = 0.99
+    path.write_text(json.dumps(content))
+    assert_stale(store.check(student), str(store.folder(student)), "record.json was edited after it was written")
+
+
+def test_a_record_takes_no_unknown_key_and_no_other_version(store: Store, student: Entry) -> None:
+    """Another version's record is not read as if it were this one's."""
+    content = json.loads((store.folder(student) / "record.json").read_text())
+    with pytest.raises(ValueError, match=r"comment: "):
+        records.parse(json.dumps(content | {"comment": "fine"}))
+    with pytest.raises(ValueError, match=r"schema_version: .*kdcap\.run/1"):
+        records.parse(json.dumps(content | {"schema_version": "kdcap.run/2"}))
+
+
+def test_reading_an_unbelievable_run_is_an_error(store: Store, student: Entry) -> None:
+    """`read` is what others use for a teacher: it refuses by name."""
+    folder = store.folder(student)
+    assert read(folder).name == student.label
+    _flip(1)(folder / "weights.safetensors")
+    with pytest.raises(StoreError, match=r"weights\.safetensors was changed after it was written"):
+        read(folder)
+
+
+def test_another_description_makes_a_run_stale(trained: Tiny, store: Store) -> None:
+    """The folder has the right name, and the run in it is another one."""
+    trained.edit("{teacher: 2, student: 2}", "{teacher: 2, student: 3}")
+    entries = {entry.label: store.check(entry) for entry in plan_of(trained) if entry.spec is not None}
+    assert entries["resnet34-none-s0"].state == "done"  # the teacher's epochs are what they were
+    assert_stale(entries["resnet18-none-s1"], "another description")
+
+
+def test_a_run_in_anothers_folder_is_stale(store: Store, trained: Tiny) -> None:
+    """Two folders that changed places."""
+    one, other = (entry_named(plan_of(trained), "final", f"resnet18-none-s{seed}") for seed in (0, 1))
+    store.folder(one).rename(store.root / "aside")
+    store.folder(other).rename(store.folder(one))
+    (store.root / "aside").rename(store.folder(other))
+    assert_stale(store.check(one), "another description")
+    assert_stale(store.check(other), "another description")
+
+
+def test_other_training_code_makes_every_run_stale(
+    trained: Tiny, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same description by other code is another run."""
+    monkeypatch.setattr(store_module, "training_code_sha256", lambda: "0" * 64)
+    for entry in plan_of(trained):
+        assert_stale(store.check(entry), "other training code")
+
+
+def test_a_changed_teacher_makes_its_students_stale(trained: Tiny, store: Store) -> None:
+    """They learned from weights that are no longer there; baselines do not care."""
+    teacher = entry_named(plan_of(trained), "teachers", "resnet34-none-s0")
+    _flip(1)(store.folder(teacher) / "weights.safetensors")
+    for entry in plan_of(trained):
+        check = store.check(entry)
+        if entry.run.teacher is not None:
+            assert_stale(check, "teacher has other weights")
+        else:
+            assert check.state == ("stale" if entry.run == teacher.run else "done")
+
+
+# --- the code hash ----------------------------------------------------------------------------------------------------
+
+
+def test_the_code_hash_covers_the_training_modules_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte, a name or a module more in harness/training counts; a new report or verb does not."""
+    import harness
+    from harness.store.code import training_code_sha256
+
+    copy = tmp_path / "harness"
+    shutil.copytree(ROOT / "harness", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(harness, "__file__", str(copy / "__init__.py"))
+    hash_now = training_code_sha256.__wrapped__  # without the cache
+    first = hash_now()
+    assert first == training_code_sha256()  # the same content in another folder
+
+    (copy / "collect.py").write_text("# another\n")
+    (copy / "training" / "notes.txt").write_text("not code")
+    assert hash_now() == first
+    seen = {first}
+    losses = copy / "training" / "losses.py"
+    losses.write_text(losses.read_text() + "\n")
+    seen.add(hash_now())
+    losses.rename(copy / "training" / "loss.py")
+    seen.add(hash_now())
+    (copy / "training" / "extra.py").write_text("")
+    seen.add(hash_now())
+    assert len(seen) == 4
+
+
+# --- writing whole ----------------------------------------------------------------------------------------------------
+
+
+def _parts(store: Store, entry: Entry) -> tuple[dict[str, bytes], records.RunRecord]:
+    folder = store.folder(entry)
+    record = read(folder)
+    return {name: (folder / name).read_bytes() for name in record.files}, record
+
+
+@pytest.mark.parametrize("writes", range(4))
+def test_a_commit_that_fails_leaves_no_run(
+    store: Store, student: Entry, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    """Whichever file cannot be written: no folder under the final name, and the next try is whole."""
+    files, record = _parts(store, student)
+    folder = store.folder(student)
+    shutil.rmtree(folder)
+    done: list[Path] = []
+
+    def write(path: Path, content: str | bytes) -> None:
+        if len(done) == writes:
+            raise OSError(28, "No space left on device")
+        done.append(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "write_whole", write)
+        with pytest.raises(OSError, match="No space left"):
+            commit(store.partial(student), folder, files, record)
+    assert not folder.exists()
+    assert store.check(student).state == "missing"
+    commit(store.partial(student), folder, files, record)
+    assert store.check(student).state == "done"
+    assert not store.partial(student).exists()
+
+
+def test_a_commit_that_fails_leaves_the_stale_run_alone(
+    store: Store, student: Entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is to be replaced goes only when the new run is whole; then all of it goes."""
+    files, record = _parts(store, student)
+    folder = store.folder(student)
+    (folder / "correct_best.bin").write_bytes(b"stale")
+    (folder / "left over").write_bytes(b"")
+
+    def refuse(_path: Path, _content: str | bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "write_whole", refuse)
+        with pytest.raises(OSError, match="No space left"):
+            commit(store.partial(student), folder, files, record)
+    assert (folder / "correct_best.bin").read_bytes() == b"stale"
+    commit(store.partial(student), folder, files, record)
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert store.check(student).state == "done"
+
+
+COMMIT_AND_DIE = """
+import os, signal, sys
+from pathlib import Path
+from harness.store import store
+from harness.store.store import commit, read
+source, partial, folder = (Path(word) for word in sys.argv[1:4])
+record = read(source)
+files = {name: (source / name).read_bytes() for name in record.files}
+write, left = store.write_whole, int(sys.argv[4])
+def dying(path, content):
+    global left
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left -= 1
+    write(path, content)
+store.write_whole = dying
+if left == len(files) + 1:
+    Path.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+commit(partial, folder, files, record)
+"""
+
+
+@pytest.mark.parametrize("writes", [0, 2, 4], ids=["at the first file", "in the middle", "before the rename"])
+def test_a_commit_that_is_killed_leaves_no_run(tmp_path: Path, store: Store, student: Entry, writes: int) -> None:
+    """SIGKILL, when nothing can be tidied: no folder under the final name, and the next try is whole."""
+    source, partial, folder = store.folder(student), tmp_path / "partial", tmp_path / "phase" / student.label
+    words = [str(path) for path in (source, partial, folder)]
+    killed = subprocess.run([sys.executable, "-c", COMMIT_AND_DIE, *words, str(writes)], cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not folder.exists()
+    files, record = _parts(store, student)
+    commit(partial, folder, files, record)
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert read(folder) == read(source)
+    assert not partial.exists()
+
+
+# --- one writer -------------------------------------------------------------------------------------------------------
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from harness.store.store import Store
+with Store(Path(sys.argv[1])).locked():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the store `runs/tiny` in the test's folder."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "runs")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_process_is_told_who_is_at_work(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    """By its number, and what to do; other stores are free. Killed, however hard, the holder holds nothing."""
+    store = Store(tmp_path / "runs")
+    with (
+        pytest.raises(EnvironmentProblem, match=rf"runs: another .*\(process {holder.pid}\).* wait for it, or end it"),
+        store.locked(),
+    ):
+        pytest.fail("two writers")
+    with Store(tmp_path / "other").locked():
+        pass
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    with store.locked():
+        pass
+
+
+def test_the_lock_names_its_holder_now(tmp_path: Path) -> None:
+    """It is held against the same process too; an earlier holder's number, however long, is gone."""
+    store = Store(tmp_path / "runs")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / ".lock").write_text("4194304999")
+    with (
+        store.locked(),
+        pytest.raises(EnvironmentProblem, match=rf"\(process {os.getpid()}\)"),
+        Store(tmp_path / "runs").locked(),
+    ):
+        pytest.fail("two writers")
+
+
+def test_the_lock_is_free_after_an_error(tmp_path: Path) -> None:
+    """What went wrong while it was held does not keep others out."""
+    store = Store(tmp_path / "runs")
+    with pytest.raises(ZeroDivisionError), store.locked():
+        raise ZeroDivisionError
+    with store.locked():
+        pass
+
+
+def test_nobody_waits_for_the_lock_to_look(trained: Tiny, store: Store) -> None:
+    """Checking runs takes no lock: `harness plan` works beside `harness train`."""
+    with store.locked():
+        assert store.check(plan_of(trained)[0]).state == "done"

@@ -1,0 +1,88 @@
+"""Files are written whole or not at all; equal values give equal text and digests."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from harness.files import canonical_json, sha256_of_bytes, sha256_of_file, write_json, write_whole
+
+# FIPS 180-2, appendix B: the digest of "abc".
+ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_digest_of_a_known_text() -> None:
+    """The digest is SHA-256, as the standard's own example has it."""
+    assert sha256_of_bytes(b"abc") == ABC
+
+
+def test_a_file_has_the_digest_of_its_bytes(tmp_path: Path) -> None:
+    """Also a file larger than any buffer."""
+    (tmp_path / "small").write_bytes(b"abc")
+    assert sha256_of_file(tmp_path / "small") == ABC
+    content = bytes(range(256)) * 10_000
+    (tmp_path / "large").write_bytes(content)
+    assert sha256_of_file(tmp_path / "large") == sha256_of_bytes(content)
+
+
+def test_a_missing_file_has_no_digest(tmp_path: Path) -> None:
+    """It is an error, not the digest of nothing."""
+    with pytest.raises(FileNotFoundError):
+        sha256_of_file(tmp_path / "none")
+
+
+def test_canonical_json_is_one_text_for_one_value() -> None:
+    """Keys are sorted at every depth, there are no spaces, and all is ASCII."""
+    assert canonical_json({"b": [1, 2.5], "a": {"y": None, "x": True}}) == '{"a":{"x":true,"y":null},"b":[1,2.5]}'
+    assert canonical_json(["é"]) == '["\\u00e9"]'
+    assert canonical_json({"a": 1, "b": 2}) == canonical_json({"b": 2, "a": 1})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_no_json_for_numbers_that_are_none(tmp_path: Path, value: float) -> None:
+    """NaN and infinities are refused, at any depth, and the old file stays."""
+    with pytest.raises(ValueError, match="JSON"):
+        canonical_json({"a": [value]})
+    write_json(tmp_path / "x.json", [1])
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "x.json", {"a": [value]})
+    assert json.loads((tmp_path / "x.json").read_text()) == [1]
+
+
+def test_written_json_reads_back_and_ends_with_a_newline(tmp_path: Path) -> None:
+    """Files are for people too: indented, in the writer's order, characters as they are, a last newline."""
+    write_json(tmp_path / "x.json", {"b": "é", "a": 0.1})
+    text = (tmp_path / "x.json").read_text(encoding="utf-8")
+    assert text == '{\n  "b": "é",\n  "a": 0.1\n}\n'
+
+
+def test_folders_are_made_and_files_replaced(tmp_path: Path) -> None:
+    """Text is written as UTF-8, bytes as they are; a second writing replaces the first; nothing else stays."""
+    path = tmp_path / "deep" / "er" / "file"
+    write_whole(path, "é")
+    assert path.read_bytes() == b"\xc3\xa9"
+    write_whole(path, b"\x00\xff")
+    assert path.read_bytes() == b"\x00\xff"
+    assert os.listdir(path.parent) == ["file"]  # noqa: PTH208 - hidden files count, and names suffice
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_failed_write_leaves_the_old_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """When the disk is full or the rename fails, the old content is there, and no temporary file."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "file"
+    write_whole(path, "old")
+    with monkeypatch.context() as patch:
+        patch.setattr(*((os, "fsync", full) if step == "fsync" else (Path, "replace", full)))
+        with pytest.raises(OSError, match="No space left"):
+            write_whole(path, "new")
+    assert path.read_text() == "old"
+    assert [found.name for found in tmp_path.iterdir()] == ["file"]
+    write_whole(path, "new")
+    assert path.read_text() == "new"

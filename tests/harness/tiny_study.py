@@ -1,0 +1,136 @@
+"""A study small enough to be trained in seconds, and ways to look at what it leaves behind."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import KdcapError
+from harness.execute.job import Done, Job, OnEpoch
+from harness.study.load import load_study
+from harness.study.plan import Entry, plan
+from harness.study.study import Study
+from harness.workspace import Workspace
+
+ROOT = Path(__file__).parents[2]
+PUBLISHED = ROOT / "reference" / "yasar2026-v2" / "runs.csv"
+
+PROFILE = """\
+title: "A study for tests"
+evidence: false
+dataset: {name: digits, train_images: 64, validation_images: 40, test_images: 60, split_seed: 1234, label_noise: 0.1,
+  crop_padding: 1, horizontal_flip: false}
+model: {width: 4, zero_init_residual: true}
+optimisation: {batch_size: 32, lr: 0.1, lr_min: 0.0001, momentum: 0.9, nesterov: true, weight_decay: 0.0005,
+  clip_norm: 1.0, precision: fp32, threads: 1, device: cpu}
+epochs: {teacher: 2, student: 2}
+teachers: {architectures: [resnet34], seeds: [0], distilled_seed: 0}
+baselines: [resnet18]
+pairs:
+  - {teacher: resnet34, student: resnet18}
+selection:
+  seed: 0
+  logit: {alpha: [0.3, 0.7], temperature: [2.0]}
+  feature: {alpha: [0.5]}
+seeds: [0, 1]
+stem_ablation:
+  - {architecture: resnet18, role: student, seeds: [0]}
+  - {architecture: resnet34, role: teacher, seeds: [0]}
+bug_ablation:
+  - {teacher: resnet34, student: resnet18, seeds: [0]}
+margins: {gain_pp: 1.0}
+reference: null
+"""
+
+# Counted by hand from the profile: a teacher; 2 + 1 candidates; 2 baselines and 2 methods x 2 seeds, of which the two
+# at seed 0 are candidates; 2 networks x 2 stems, of which the two cifar ones were trained before; 1 unclipped run.
+ENTRIES = {"teachers": 1, "select": 3, "final": 6, "stem_ablation": 4, "bug_ablation": 1}
+TRAININGS = {"teachers": 1, "select": 3, "final": 4, "stem_ablation": 2, "bug_ablation": 1}
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A folder with params.yaml and the tiny profile; tests work inside it, since a workspace's paths are relative."""
+
+    root: Path
+
+    @property
+    def study(self) -> Study:
+        """The study, as its file is now."""
+        with contextlib.chdir(self.root):
+            return load_study("tiny")
+
+    @property
+    def workspace(self) -> Workspace:
+        """Its paths."""
+        return Workspace("tiny")
+
+    def edit(self, old: str, new: str) -> None:
+        """Replace a piece of the profile that stands there once."""
+        path = self.root / "profiles" / "tiny.yaml"
+        text = path.read_text()
+        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in the profile"
+        path.write_text(text.replace(old, new))
+
+
+def make(root: Path) -> Tiny:
+    """Write an untrained workspace."""
+    (root / "profiles").mkdir(parents=True)
+    (root / "params.yaml").write_text("profile: tiny\n")
+    (root / "profiles" / "tiny.yaml").write_text(PROFILE)
+    return Tiny(root)
+
+
+class InProcess:
+    """An executor that trains here and now, one run after another, and remembers what it was asked for.
+
+    Args:
+        fails: Names of runs that end with an error instead.
+    """
+
+    def __init__(self, fails: Iterable[str] = ()) -> None:
+        self.fails = set(fails)
+        self.asked: list[list[Job]] = []
+
+    @property
+    def trained(self) -> list[str]:
+        """PHASE/NAME of every run that was asked for, in order."""
+        return [f"{job.folder.parent.name}/{job.folder.name}" for jobs in self.asked for job in jobs]
+
+    def run(self, jobs: Iterable[Job], on_epoch: OnEpoch) -> Iterator[Done]:
+        """See `harness.execute.job.Executor`."""
+        jobs = list(jobs)
+        self.asked.append(jobs)
+        for job in jobs:
+            yield Done(job, self._end(job, on_epoch))
+
+    def _end(self, job: Job, on_epoch: OnEpoch) -> str | None:
+        if job.spec.name in self.fails:
+            return "this run was told to fail"
+        from harness.execute import worker  # imports torch, which most tests do without
+
+        try:
+            worker.carry_out(job, lambda epoch, accuracy: on_epoch(job, epoch, accuracy))
+        except KdcapError as error:
+            return str(error)
+        return None
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    """Every file under a folder with its content, and every folder: what a verb that writes nothing leaves alone."""
+    return {path.relative_to(root).as_posix(): path.read_bytes() if path.is_file() else b"" for path in root.rglob("*")}
+
+
+def entry_named(entries: Iterable[Entry], phase: str, label: str) -> Entry:
+    """The one entry of a phase with this label."""
+    (found,) = [entry for entry in entries if (entry.phase, entry.label) == (phase, label)]
+    return found
+
+
+def plan_of(tiny: Tiny) -> tuple[Entry, ...]:
+    """The tiny study's entries, by the selection that stands in its folder."""
+    from harness.selection import read_selected
+
+    return plan(tiny.study, read_selected(tiny.root / tiny.workspace.selected, tiny.study))
