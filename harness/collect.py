@@ -84,9 +84,10 @@ def collect(study: Study, workspace: Workspace, *, partial: bool) -> Collected:
         else:
             left_out.append(f"{entry.phase}/{entry.label} ({check.reason or check.state})")
     if left_out and (not partial or not found):
+        way_out = ", or collect what is there with --partial" if found else ""
         raise StoreError(
             f"expected every run of the plan, found {len(left_out)} missing or stale, the first: {left_out[0]}; "
-            "run `harness train`, or collect what is there with --partial."
+            f"run `harness train`{way_out}."
         )
     distinct = {record.spec_sha256: record for _, record in found}
     write_table(workspace.runs_table, [_row(workspace.profile, *pair) for pair in found])
@@ -164,7 +165,7 @@ def _environment(study: Study, profile: str, found: Sequence[RunRecord]) -> dict
         counts = Counter(values)
         if len(counts) == 1:
             return next(iter(counts))
-        return ", ".join(f"{value} ({count} runs)" for value, count in counts.most_common())
+        return ", ".join(f"{value} ({count} run{'s' if count > 1 else ''})" for value, count in counts.most_common())
 
     facts = {
         "kdcap": __version__,

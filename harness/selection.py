@@ -8,7 +8,8 @@ from pathlib import Path
 
 from harness.errors import StudyError
 from harness.files import write_json
-from harness.study.plan import Choice, Hyperparameters, Selected, candidates, choose
+from harness.study.plan import Hyperparameters, Selected, candidates, choose
+from harness.study.spec import RunSpec
 from harness.study.study import Study
 
 SCHEMA = "kdcap.selected/1"
@@ -32,7 +33,7 @@ def write_selected(path: Path, study: Study, val_acc: Mapping[str, float]) -> No
             "temperature": spec.temperature,
             "seed": spec.seed,
             "val_acc": val_acc[spec.sha256],
-            "chosen": winners[choice] == Hyperparameters(spec.alpha or 0.0, spec.temperature),
+            "chosen": _won(spec, winners[choice]),
             "run": spec.name,
             "spec_sha256": spec.sha256,
         }
@@ -54,23 +55,32 @@ def read_selected(path: Path, study: Study) -> Selected | None:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        rows = {row["spec_sha256"]: bool(row["chosen"]) for row in content["candidates"]}
+        chosen = {row["spec_sha256"]: row["chosen"] for row in content["candidates"]}
+        val_acc = {row["spec_sha256"]: float(row["val_acc"]) for row in content["candidates"]}
+        schema = content["schema"]
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise StudyError(
-            f"{path}: expected the selection in schema {SCHEMA}, found something else ({error!r}); delete the file and "
-            "run `harness train --phase select`."
-        ) from None
+        raise _unusable(path, f"something else ({error!r})") from None
+    if schema != SCHEMA:
+        raise _unusable(path, f"schema {schema}")
     grid = candidates(study)
-    if set(rows) != {spec.sha256 for specs in grid.values() for spec in specs}:
+    if set(chosen) != {spec.sha256 for specs in grid.values() for spec in specs}:
         return None
-    selected: dict[Choice, Hyperparameters] = {}
+    winners = choose(study, val_acc)
     for choice, specs in grid.items():
-        chosen = [spec for spec in specs if rows[spec.sha256]]
-        if len(chosen) != 1:
-            raise StudyError(
-                f"{path}: expected one chosen candidate for {choice}, found {len(chosen)}; delete the file."
-            )
-        selected[choice] = Hyperparameters(chosen[0].alpha or 0.0, chosen[0].temperature)
-    return selected
+        for spec in specs:
+            if chosen[spec.sha256] is not _won(spec, winners[choice]):
+                raise _unusable(path, f"{spec.name} marked `chosen: {chosen[spec.sha256]}` against its val_acc")
+    return winners
+
+
+def _won(spec: RunSpec, winner: Hyperparameters) -> bool:
+    return winner == Hyperparameters(spec.alpha or 0.0, spec.temperature)
+
+
+def _unusable(path: Path, found: str) -> StudyError:
+    return StudyError(
+        f"{path}: expected a selection as `harness train --phase select` writes it (schema {SCHEMA}), found {found}; "
+        "delete the file and run that command again."
+    )

@@ -67,6 +67,10 @@ def main() -> None:
     except RunsFailed as failed:
         typer.echo(f"failed: {failed}", err=True)
         sys.exit(EXIT_FAIL)
+    except OSError as error:
+        where = error.filename or "what is written to"
+        typer.echo(f"error: {where}: {error.strerror or error}; check path, permissions and disk space.", err=True)
+        sys.exit(EXIT_BAD_INPUT)
     except Exception:  # noqa: BLE001 - the last border: whatever comes here is our own bug
         traceback.print_exc()
         typer.echo("error: this is a bug in kdcap; please report it with the lines above.", err=True)

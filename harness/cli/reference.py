@@ -37,6 +37,9 @@ def freeze(
     between_study_sd: Annotated[
         float, typer.Option(metavar="PP", help="Assumed sd of a cell's true mean from study to study.")
     ] = 0.0,
+    between_study_note: Annotated[
+        str, typer.Option(metavar="TEXT", help="Where that sd comes from.")
+    ] = "assumed when frozen, not estimated: one study says nothing about others",
     who: Annotated[str | None, typer.Option(help="Who freezes, for the log (default: $USER).")] = None,
     why: Annotated[str | None, typer.Option(metavar="TEXT", help="Why, for the log; needed to replace.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Change a reference that is there already.")] = False,
@@ -69,6 +72,7 @@ def freeze(
         margin_pp=margin,
         pass_probability=0.9 if pass_probability is None else pass_probability,
         between_study_sd_pp=between_study_sd,
+        between_study_note=between_study_note,
         who=who or os.environ.get("USER") or "unknown",
         when=dt.datetime.now(dt.UTC).date(),
         why=why,

@@ -114,7 +114,8 @@ def _verification(path: Path, digest: str) -> Verification | None:
     if found.get("runs_sha256") != digest:
         return None
     try:
-        return Verification(str(found["verdict"]), str(found["sentence"]))
+        verdict = str(found["verdict"])
+        return Verification(verdict, str(found["sentence"]).removeprefix(f"{verdict}: "))
     except KeyError as missing:
         raise KdcapError(f"{path}: key {missing} is missing; make it again with `harness verify`.") from None
 

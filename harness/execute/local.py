@@ -48,8 +48,9 @@ class LocalExecutor:
         running: _Running = {}
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(_PRELOAD)
-        # The server passes these on; OpenBLAS and OpenMP read them once, when they are loaded.
-        os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+        # The server passes these on. OpenBLAS and OpenMP read theirs once, when they are loaded; without a safe path,
+        # the server would import a `harness` folder of the working directory rather than the code that runs here.
+        os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", PYTHONSAFEPATH="1")
         try:
             while waiting or running:
                 while waiting and len(running) < self.workers:

@@ -46,11 +46,10 @@ def train_phases(
     matched = 0
     with store.locked():
         for phase in (phase for phase in PHASES if phase in phases):
-            entries = [
-                entry
-                for entry in plan(study, read_selected(workspace.selected, study))
-                if entry.phase == phase and _wanted(entry, cell, seed)
-            ]
+            # Phases up to the selection do not read its result: a damaged one is no obstacle to making it again.
+            done = phase not in ("teachers", "select")
+            selected = read_selected(workspace.selected, study) if done else None
+            entries = [entry for entry in plan(study, selected) if entry.phase == phase and _wanted(entry, cell, seed)]
             matched += len(entries)
             if entries or not filtered:
                 _train_phase(store, phase, entries, executor)

@@ -7,8 +7,8 @@ from harness.training.architectures import LAYOUTS
 
 # Images of each dataset: edge in pixels, training images before the validation split.
 _IMAGES = {"digits": (8, 1797), "cifar10": (32, 50_000), "cifar100": (32, 50_000), "folder": (32, 50_000)}
-# The published logs (A100-80GB) put the whole study at about 52 hours; by this module it is 4,292 PFLOP.
-A100_SECONDS_PER_PFLOP = 52 * 3600 / 4292
+# The published logs (A100-80GB) put the whole study at about 52 hours; by this module it is 4,273 PFLOP.
+A100_SECONDS_PER_PFLOP = 52 * 3600 / 4273
 # One thread of a server CPU on networks of width 8: 12 GFLOP/s, measured on the quick profile's ResNet-18 and -101.
 CPU_THREAD_SECONDS_PER_PFLOP = 1e15 / 12e9
 

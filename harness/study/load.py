@@ -114,6 +114,10 @@ def _sentence(path: Path, error: ValidationError) -> str:
             what = "is missing; add it"
         case "value_error":  # our own rules: they say what they expect and found
             return f"{path}: {key + ': ' if key else ''}{first['ctx']['error']}{more}."
+        case "too_short":
+            what = f"expected at least 1 value, found {first['input']!r}"
+        case "model_type" | "dict_type":
+            what = f"expected a block of `key: value` lines, found {first['input']!r}"
         case _:
             expected = first["msg"].removeprefix("Input should be ")
             what = f"expected {expected}, found {first['input']!r}"

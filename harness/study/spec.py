@@ -55,9 +55,14 @@ class Dataset(Frozen):
     @model_validator(mode="after")
     def _fits_its_name(self) -> Self:
         if (self.name == "folder") != (self.path is not None):
-            raise ValueError("`path` must be given for the dataset `folder` and for no other")
+            raise ValueError(
+                f"`path` must be given for the dataset `folder` and no other, found {self.path} for {self.name}"
+            )
         if (self.name == "digits") != (self.test_images is not None):
-            raise ValueError("`test_images` must be given for `digits`, and for no other: they bring a test set")
+            raise ValueError(
+                "`test_images` must be given for `digits` and no other (others bring a test set), found "
+                f"{self.test_images} for {self.name}"
+            )
         return self
 
 

@@ -55,6 +55,7 @@ def freeze(
     margin_pp: float | None,
     pass_probability: float,
     between_study_sd_pp: float,
+    between_study_note: str,
     who: str,
     when: dt.date,
     why: str | None,
@@ -71,6 +72,7 @@ def freeze(
         margin_pp: Margin; None for the smallest that `pass_probability` allows.
         pass_probability: Chance that an exact replicate passes, used where `margin_pp` is None.
         between_study_sd_pp: Assumed sd of a cell's true mean from study to study.
+        between_study_note: Why that much.
         who: Who freezes, for the log.
         when: Today, for the log.
         why: Reason, for the log; needed to replace.
@@ -102,7 +104,7 @@ def freeze(
             margin_note=margin_note,
             alpha=alpha,
             between_study_sd_pp=between_study_sd_pp,
-            between_study_note="assumed when frozen, not estimated: one study says nothing about others",
+            between_study_note=between_study_note,
             environment=Environment(**environment),
             runs_sha256=sha256_of_bytes(content),
             log=log,

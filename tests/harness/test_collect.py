@@ -297,5 +297,5 @@ def test_runs_of_two_machines_are_told_apart(trained: Tiny) -> None:
     (store.folder(entry) / records.RECORD).write_text(other.model_dump_json())
     collected()
     found = json.loads((RESULTS / "environment.json").read_text())
-    assert found["torch"] == f"{record.stack['torch']} (10 runs), 9.9.9 (1 runs)"
+    assert found["torch"] == f"{record.stack['torch']} (10 runs), 9.9.9 (1 run)"
     assert found["runs cut and resumed"] == "1"

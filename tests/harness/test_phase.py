@@ -229,8 +229,24 @@ def test_one_seed_of_one_cell(trained: Tiny) -> None:
 
 def test_a_cell_that_is_none_is_a_mistake(trained: Tiny) -> None:
     """A misspelt cell must not look like one that is done."""
-    with pytest.raises(StudyError, match="resnet81-none"):
+    with pytest.raises(
+        StudyError, match=r"--cell, --seed: .* cell resnet81-none and seed any; .*`harness plan --runs`"
+    ):
         train(trained, cell="resnet81-none")
+    with pytest.raises(StudyError, match=r"expected a run of final, found none .* cell any and seed 7;"):
+        train(trained, "final", seed=7)
+
+
+def test_a_baseline_needs_no_selection(untrained: Tiny) -> None:
+    """Asked for by its cell, it is trained while other cells of the phase still wait."""
+    assert train(untrained, "final", cell="resnet18-none", seed=1) == ["final/resnet18-none-s1"]
+
+
+def test_a_phase_without_runs_has_its_folder(untrained: Tiny) -> None:
+    """The pipeline expects the output of every stage, also where a study leaves an ablation out."""
+    untrained.edit("bug_ablation:\n  - {teacher: resnet34, student: resnet18, seeds: [0]}", "bug_ablation: []")
+    assert train(untrained, "bug_ablation") == []
+    assert list(Path("runs/tiny/bug_ablation").iterdir()) == []
 
 
 # --- failures ---------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from small_jobs import Place, carry_out, outcome, workers_alive
 from harness.store.store import read
 from harness.study.load import load_strict
 from harness.study.plan import PHASES, plan
+from harness.study.spec import RunSpec
 from harness.study.study import Study
 
 STUDY = """
@@ -153,6 +154,39 @@ def test_ended_and_killed_it_goes_on_to_the_same_bits(
         folder = workspace / "runs" / "caught" / "teachers" / spec.name
         assert outcome(folder) == outcome(undisturbed.job(spec).folder)
         assert len(read(folder).resumed_at) == 2
+
+
+SLOW_PARENT = """
+import sys
+from pathlib import Path
+from small_jobs import Place, carry_out
+from harness.study.spec import RunSpec
+carry_out([Place(Path(sys.argv[1])).job(RunSpec.model_validate_json(sys.argv[2]))], 1)
+"""
+
+
+def test_a_run_notices_its_parents_death_within_an_epoch(tmp_path: Path, make_spec: Callable[..., RunSpec]) -> None:
+    """An epoch may take an hour: a run whose parent was killed does not wait for its end, when it would report.
+
+    ResNet-101 of width 32 takes far longer than the three seconds allowed for an epoch of 1,500 digits.
+    """
+    spec = make_spec(architecture="resnet101", model={"width": 32}, dataset={"train_images": 1500})
+    here = Path(__file__)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", SLOW_PARENT, tmp_path, spec.model_dump_json()],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parents[3]), str(here.parent)])},
+        start_new_session=True,
+    )
+    try:
+        assert wait_until(
+            lambda: any(worker.cpu_times().user > 1.5 for worker in workers_alive(parent.pid)), seconds=90
+        )
+        children = psutil.Process(parent.pid).children(recursive=True)
+    finally:
+        parent.kill()
+        parent.wait(timeout=10)
+    assert wait_until(lambda: not alive(children), seconds=3), alive(children)
+    assert not list(tmp_path.rglob("checkpoint.safetensors")), "it was in its first epoch"
 
 
 def test_a_live_process_counts_as_alive() -> None:

@@ -143,6 +143,7 @@ MISTAKES: dict[str, tuple[str, Any, list[str]]] = {
     "clipping bug without Feature-KD": ("selection.feature", _Gone, ["bug_ablation.0", "selection.feature"]),
     "digits without a test set": ("dataset.test_images", _Gone, ["dataset", "`test_images`", "digits"]),
     "a path for digits": ("dataset.path", "images", ["dataset", "`path`", "folder"]),
+    "Nesterov without momentum": ("optimisation.momentum", 0.0, ["optimisation", "nesterov", "above 0", "found 0"]),
 }
 
 
@@ -164,7 +165,7 @@ def test_a_misspelt_key_is_named_as_it_was_spelt(workspace: Path) -> None:
     """A reader looks for what stands in the file, not for what is missing there because of it."""
     content = yaml.safe_load(QUICK)
     content["optimisation"]["momentun"] = content["optimisation"].pop("momentum")
-    says(refused_content(workspace, content), ["`optimisation.momentun`", "spelling"])
+    says(refused_content(workspace, content), ["`optimisation.momentun`", "spelling", "missing: `momentum`"])
 
 
 # What only text can get wrong: (pattern that stands once, what replaces it, words of the sentence)

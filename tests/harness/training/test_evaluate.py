@@ -17,10 +17,10 @@ def test_score_by_hand() -> None:
     Loss: the right class has odds of 3 to 1 to 1 (probability 3/5) three times, and 1 to 3 to 1 (1/5) once.
     """
     three = math.log(3)
-    logits = torch.tensor([[three, 0, 0], [three, 0, 0], [0, three, 0], [three, 0, 0]])
-    outcome = score(logits, torch.tensor([0, 0, 1, 1]))
+    logits = torch.tensor([[three, 0, 0], [0, three, 0], [three, 0, 0], [three, 0, 0]])
+    outcome = score(logits, torch.tensor([1, 1, 0, 0]))
     assert outcome.accuracy == 0.75
-    assert outcome.correct.tolist() == [True, True, True, False]
+    assert outcome.correct.tolist() == [False, True, True, True]
     assert outcome.per_class_accuracy == (1.0, 0.5, 0.0)
     assert outcome.loss == pytest.approx(-(3 * math.log(3 / 5) + math.log(1 / 5)) / 4, abs=1e-6)
 

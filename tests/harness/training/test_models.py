@@ -89,6 +89,17 @@ def test_features_have_the_shapes_that_the_layouts_say(architecture: Architectur
     assert tuple(logits.shape) == (2, 10)
 
 
+@pytest.mark.parametrize("last", [1, 2, 3, 4])
+def test_a_feature_map_teaches_every_layer_before_it(last: int) -> None:
+    """Feature-KD's gradients reach the stem and all stages up to the map's own, and nothing after it."""
+    network = build("resnet18", "cifar", Model(width=4, zero_init_residual=False), 10, "student", 0)
+    features, _ = network.features_and_logits(torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
+    features[last - 1].square().sum().backward()
+    taught = {name for name, parameter in network.named_parameters() if parameter.grad is not None}
+    stages = ("conv1.", "bn1.", *(f"layer{number}." for number in range(1, last + 1)))
+    assert taught == {name for name, _ in network.named_parameters() if name.startswith(stages)}
+
+
 @pytest.mark.parametrize(("architecture", "expansion"), [("resnet34", 1), ("resnet101", 4)])
 def test_channels_double_from_stage_to_stage(architecture: Architecture, expansion: int) -> None:
     """Width 12 gives 12, 24, 48, 96 channels; bottleneck blocks put out four times as many."""

@@ -26,6 +26,7 @@ def frozen(folder: Path, runs: Path = PUBLISHED, **changes: Any) -> ReferenceCar
         "margin_pp": None,
         "pass_probability": 0.9,
         "between_study_sd_pp": 0.0,
+        "between_study_note": "n",
         "who": "a tester",
         "when": dt.date(2026, 6, 1),
         "why": None,
