@@ -15,7 +15,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
+import harness
 from harness.errors import KdcapError
 from harness.execute.job import Done, Job, OnEpoch
 from harness.study.spec import Optimisation
@@ -48,9 +50,7 @@ class LocalExecutor:
         running: _Running = {}
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(_PRELOAD)
-        # The server passes these on. OpenBLAS and OpenMP read theirs once, when they are loaded; without a safe path,
-        # the server would import a `harness` folder of the working directory rather than the code that runs here.
-        os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", PYTHONSAFEPATH="1")
+        os.environ.update(_server_environment())
         try:
             while waiting or running:
                 while waiting and len(running) < self.workers:
@@ -68,6 +68,23 @@ class LocalExecutor:
                 process.kill()  # every file is written whole, so there is nothing to tidy
                 process.join()
                 connection.close()
+
+
+def _server_environment() -> dict[str, str]:
+    """Settings that the server passes on to every run.
+
+    OpenBLAS and OpenMP read their thread counts once, when they are loaded. The two paths make the server import
+    this very package: on Python 3.11 it does not get its parent's import path, and would look into the working
+    folder first, where another version of kdcap may lie.
+    """
+    here = str(Path(harness.__file__).parents[1])
+    return {
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "PYTHONSAFEPATH": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")])),
+    }
 
 
 def _hear(connection: Connection, running: _Running, on_epoch: OnEpoch) -> Done | None:

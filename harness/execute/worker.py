@@ -11,7 +11,7 @@ import safetensors.torch
 from torch import Tensor
 
 from harness.execute.job import Job
-from harness.files import sha256_of_bytes
+from harness.files import canonical_json, sha256_of_bytes
 from harness.store import record as records
 from harness.store import store
 from harness.store.record import EpochRecord, FidelityRecord, RunRecord, TeacherRecord, TestRecord
@@ -38,13 +38,16 @@ def carry_out(job: Job, on_epoch: Callable[[int, float], None]) -> Path:
     images = data.load(spec.dataset, job.downloads)
     teacher, weights = _teacher(job)
     job.partial.mkdir(parents=True, exist_ok=True)
+    teacher_weights_sha256 = teacher.weights_sha256 if teacher else ""
+    stack = determinism.stack(device)
+    bits_depend_on = {key: value for key, value in stack.items() if key != "platform"}  # a new kernel changes no bit
     trained = loop.train(
         spec,
         images,
         weights,
         device,
         checkpoint=job.partial / "checkpoint.safetensors",
-        identity=f"{spec.sha256} {job.code_sha256} {teacher.weights_sha256 if teacher else ''}",
+        identity=canonical_json([spec.sha256, job.code_sha256, images.sha256, teacher_weights_sha256, bits_depend_on]),
         on_epoch=lambda epoch: on_epoch(epoch.epoch, epoch.val_acc),
     )
     files = {
@@ -60,7 +63,7 @@ def carry_out(job: Job, on_epoch: Callable[[int, float], None]) -> Path:
         code_sha256=job.code_sha256,
         data_sha256=images.sha256,
         teacher=teacher,
-        stack=determinism.stack(device),
+        stack=stack,
         settings=determinism.settings(),
         history=history,
         seconds_per_epoch=trained.seconds,

@@ -44,7 +44,7 @@ class Dataset(Frozen):
 
     name: Literal["digits", "cifar10", "cifar100", "folder"]
     path: str | None = None
-    train_images: Count | None = None
+    train_images: Annotated[int, Field(ge=2)] | None = None
     validation_images: Count
     test_images: Count | None = None
     split_seed: Seed

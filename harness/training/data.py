@@ -108,8 +108,8 @@ def prepare(dataset: Dataset, folder: Path) -> None:
     """
     if dataset.name in ("cifar10", "cifar100"):
         _cifar(dataset, folder, train=True, download=True)
-    elif dataset.name == "folder" and not Path(dataset.path or "").exists():
-        raise DataError(f"dataset.path: expected a directory or tar archive, found nothing at {dataset.path}.")
+    elif dataset.name == "folder":
+        _need(Path(dataset.path or ""))
 
 
 def load(dataset: Dataset, folder: Path) -> Data:
@@ -220,6 +220,7 @@ def _cifar_images(dataset: Dataset, folder: Path) -> tuple[_Images, _Images]:
 def _folder(dataset: Dataset, _downloads: Path) -> tuple[_Images, _Images]:
     """An ImageFolder layout (train/CLASS/*, test/CLASS/*), as a directory or a tar archive."""
     path = Path(dataset.path or "")
+    _need(path)
     read = _tar_files if path.is_file() else _directory_files
     found: dict[str, list[tuple[str, str, bytes]]] = {"train": [], "test": []}
     for name, content in read(path):
@@ -237,8 +238,16 @@ def _folder(dataset: Dataset, _downloads: Path) -> tuple[_Images, _Images]:
     # Sorted by name: the same images give the same tensors from any file system or archive.
     parts = [_decode(path, sorted(found[split], key=lambda item: item[1]), numbers) for split in ("train", "test")]
     if parts[0].images.shape[1:] != parts[1].images.shape[1:]:
-        raise DataError(f"{path}: expected one image size, found others in test/ than in train/.")
+        raise DataError(f"{path}: expected one image size, found another in test/ than in train/; resize them.")
     return parts[0], parts[1]
+
+
+def _need(path: Path) -> None:
+    if not path.exists():
+        raise DataError(
+            f"dataset.path: expected a directory or tar archive of images, found nothing at {path}; put it there or "
+            "correct the path in the profile."
+        )
 
 
 def _directory_files(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -259,7 +268,9 @@ def _tar_files(path: Path) -> Iterator[tuple[str, bytes]]:
                 if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                     raise tarfile.ReadError("it ends without an end")
     except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
-        raise DataError(f"{path}: expected a whole tar archive, found a damaged one ({_first_line(error)}).") from error
+        raise DataError(
+            f"{path}: expected a whole tar archive, found a damaged one ({_first_line(error)}); make it again."
+        ) from error
 
 
 def _decode(path: Path, files: list[tuple[str, str, bytes]], numbers: dict[str, int]) -> _Images:
@@ -273,7 +284,7 @@ def _decode(path: Path, files: list[tuple[str, str, bytes]], numbers: dict[str, 
         if images[-1].shape != images[0].shape:
             sizes = ["x".join(map(str, found.shape[:2])) for found in (images[0], images[-1])]
             raise DataError(
-                f"{path}: expected every image to be {sizes[0]} like the first, found {sizes[1]} in {name}."
+                f"{path}: expected every image to be {sizes[0]} like the first, found {sizes[1]} in {name}; resize it."
             )
     pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
     return _Images(pixels, torch.tensor([numbers[label] for label, _, _ in files]))

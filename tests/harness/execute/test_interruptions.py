@@ -29,7 +29,7 @@ dataset: {name: digits, train_images: 64, validation_images: 50, test_images: 10
 model: {width: 4, zero_init_residual: true}
 optimisation: {batch_size: 32, lr: 0.1, lr_min: 0.0001, momentum: 0.9, nesterov: true, weight_decay: 0.0005,
   clip_norm: 1.0, precision: fp32, threads: 1, device: cpu}
-epochs: {teacher: 50, student: 2}
+epochs: {teacher: 60, student: 2}
 teachers: {architectures: [resnet18], seeds: [0, 1], distilled_seed: 0}
 baselines: [resnet18]
 pairs: [{teacher: resnet18, student: resnet18}]
@@ -102,7 +102,7 @@ def caught_at_work(workspace: Path) -> Iterator[tuple[subprocess.Popen[str], lis
     finally:
         if process.poll() is None:
             process.kill()
-        process.communicate(timeout=10)
+            process.communicate(timeout=10)
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
@@ -123,25 +123,28 @@ def assert_only_whole_runs(workspace: Path) -> None:
         read(folder)
 
 
-def test_ended_and_killed_it_goes_on_to_the_same_bits(
+def press_ctrl_c(process: subprocess.Popen[str]) -> None:
+    """A terminal sends it to the command and to all that it has started."""
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def test_interrupted_ended_and_killed_it_goes_on_to_the_same_bits(
     workspace: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """SIGTERM, then SIGKILL to the command alone: no process is left within seconds; the third try ends the work.
+    """Ctrl-C, SIGTERM, and SIGKILL to the command alone: no process is left within seconds; then it ends its work.
 
     Its weights, correctness and histories are those of runs that nobody interrupted.
     """
-    with caught_at_work(workspace) as (process, children):
-        assert len(alive(children)) >= 3, "two runs and their server"
-        process.terminate()
-        assert process.wait(timeout=10) == 128 + signal.SIGTERM
-        assert wait_until(lambda: not alive(children), seconds=5), alive(children)
-    assert_only_whole_runs(workspace)
-
-    with caught_at_work(workspace) as (process, children):
-        process.kill()
-        assert process.wait(timeout=10) == -signal.SIGKILL
-        assert wait_until(lambda: not alive(children), seconds=5), alive(children)
-    assert_only_whole_runs(workspace)
+    endings = ((press_ctrl_c, 130), (subprocess.Popen.terminate, 143), (subprocess.Popen.kill, -signal.SIGKILL))
+    for end, code in endings:
+        with caught_at_work(workspace) as (process, children):
+            assert len(alive(children)) >= 3, "two runs and their server"
+            end(process)
+            output, _ = process.communicate(timeout=10)
+            assert process.returncode == code
+            assert "Traceback" not in output
+            assert wait_until(lambda: not alive(children), seconds=5), alive(children)
+        assert_only_whole_runs(workspace)
 
     last = start(workspace)
     output, _ = last.communicate(timeout=120)
@@ -153,7 +156,7 @@ def test_ended_and_killed_it_goes_on_to_the_same_bits(
     for spec in teachers:
         folder = workspace / "runs" / "caught" / "teachers" / spec.name
         assert outcome(folder) == outcome(undisturbed.job(spec).folder)
-        assert len(read(folder).resumed_at) == 2
+        assert len(read(folder).resumed_at) == 3
 
 
 SLOW_PARENT = """

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from PIL import Image
 from small_jobs import Place, carry_out, outcome, workers_alive
 
 from harness.execute.job import Job
@@ -194,6 +195,34 @@ def test_leaving_early_ends_the_running_jobs(place: Place, make_spec: MakeSpec) 
     assert not any(process.is_running() and process.status() != "zombie" for process in alive)
     assert workers_alive() == []
     assert not (place.root / "students").exists()
+
+
+def paint(folder: Path, seed: int) -> None:
+    """An ImageFolder of two classes of noise."""
+    noise = np.random.default_rng(seed)
+    for split, count in (("train", 60), ("test", 5)):
+        for label in ("ant", "bee"):
+            (folder / split / label).mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                pixels = noise.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / split / label / f"{number:02}.png")
+
+
+def test_a_run_does_not_go_on_with_other_images(place: Place, make_spec: MakeSpec) -> None:
+    """Cut, and its images exchanged under the same path: half of it learned from each would be no run at all."""
+    images = {"name": "folder", "path": str(place.root / "images"), "test_images": None}
+    job = place.job(make_spec(dataset=images, epochs=5))
+
+    def cut(_: Job, epoch: int, __: float) -> None:
+        if epoch == 3:  # so the second is saved
+            raise KeyboardInterrupt
+
+    paint(place.root / "images", 0)
+    with pytest.raises(KeyboardInterrupt):
+        list(LocalExecutor(1).run([job], cut))
+    paint(place.root / "images", 1)
+    assert set(carry_out([job]).values()) == {None}
+    assert read(job.folder).resumed_at == ()
 
 
 def test_no_jobs_is_no_work() -> None:

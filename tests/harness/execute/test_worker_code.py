@@ -8,12 +8,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from harness.study.spec import RunSpec
 
-# A command installed elsewhere, as the script `harness` is.
-COMMAND = """
+HERE = Path(__file__).parent
+# A command that finds its own harness first, as a clone's `python -m` does.
+COMMAND = f"""
 import sys
 from pathlib import Path
+sys.path[:0] = {[str(HERE.parents[2]), str(HERE)]}
 from harness.study.spec import RunSpec
 from small_jobs import Place, carry_out
 if __name__ == "__main__":  # workers read this file too
@@ -21,23 +25,31 @@ if __name__ == "__main__":  # workers read this file too
 """
 
 
-def test_workers_use_their_parents_code(tmp_path: Path, make_spec: Callable[..., RunSpec]) -> None:
-    """Not what lies in the working folder: a clone of another version, for instance, or a volume of an older image."""
+@pytest.mark.parametrize(
+    "other",
+    [
+        "in the working folder",
+        pytest.param(
+            "installed",
+        ),
+    ],
+)
+def test_workers_use_their_parents_code(other: str, tmp_path: Path, make_spec: Callable[..., RunSpec]) -> None:
+    """Not another version's: a clone or a volume that one works in, or an installation beside the clone that runs."""
     command = tmp_path / "bin" / "command.py"
     command.parent.mkdir()
     command.write_text(COMMAND)
-    clone = tmp_path / "another clone" / "harness"
-    clone.mkdir(parents=True)
-    (clone / "__init__.py").write_text("from pathlib import Path; Path('imported').touch()\n")
-    here = Path(__file__)
+    decoy, seen = tmp_path / "another version" / "harness", tmp_path / "imported"
+    decoy.mkdir(parents=True)
+    (decoy / "__init__.py").write_text(f"from pathlib import Path; Path({str(seen)!r}).touch()\n")
     done = subprocess.run(
         [sys.executable, command, tmp_path / "place", make_spec(epochs=1).model_dump_json()],
-        cwd=clone.parent,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parents[3]), str(here.parent)])},
+        cwd=tmp_path if other == "installed" else decoy.parent,
+        env={**os.environ, "PYTHONPATH": str(decoy.parent) if other == "installed" else ""},
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
     assert done.stdout == "{'resnet18-none-s0': None}\n", done.stdout + done.stderr
-    assert not (clone.parent / "imported").exists()
+    assert not seen.exists()

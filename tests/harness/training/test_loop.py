@@ -12,7 +12,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from harness.errors import DataError
 from harness.study.spec import RunSpec
 from harness.training import loop
 from harness.training.checkpoint import restore, tensors_digest
@@ -236,6 +238,12 @@ def test_a_last_batch_of_one_is_left_out(make_spec: MakeSpec, train_run: TrainRu
     spec = make_spec(dataset={"train_images": 65}, epochs=1)
     trained = train_run(spec, checkpoint)
     assert trained.history[0].train_acc * 64 == pytest.approx(round(trained.history[0].train_acc * 64), abs=1e-9)
+
+
+def test_one_training_image_is_too_few(make_spec: MakeSpec, train_run: TrainRun, checkpoint: Path) -> None:
+    """Batch norm cannot train on it; the study's description or the images' loader says so."""
+    with pytest.raises((ValidationError, DataError), match="train_images"):
+        train_run(make_spec(dataset={"train_images": 1}), checkpoint)
 
 
 def test_training_learns(make_spec: MakeSpec, train_run: TrainRun, checkpoint: Path) -> None:
