@@ -11,6 +11,8 @@ import pytest
 from typer.main import get_command
 
 from harness.cli import app
+from harness.study.load import load_study
+from harness.study.plan import any_winner, candidates, distinct, plan
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -41,6 +43,19 @@ def test_every_verb_is_in_the_readme() -> None:
     """Each verb of the command line has its line in the README's table, and no other verb has one."""
     verbs = set(get_command(app).commands)  # type: ignore[attr-defined] # a group, since there are several verbs
     assert set(re.findall(r"^\| `harness (\w+)", README, re.MULTILINE)) == verbs
+
+
+def test_the_transcript_shows_runs_that_exist() -> None:
+    """The runs that the README shows in training are the quick study's, and so are their counts."""
+    study = load_study("quick")
+    names = {entry.label for entry in plan(study, any_winner(study))} | {
+        spec.name for specs in candidates(study).values() for spec in specs
+    }
+    cells = {name.rpartition("-s")[0] for name in names}
+    shown = re.findall(r"^  \[\d+/(\d+)\] (\S+)-s\d+ ", README, re.MULTILINE)
+    trained = [entry for entry in distinct(plan(study, any_winner(study))) if entry.phase == "final"]
+    assert shown
+    assert all(cell in cells and int(count) == len(trained) for count, cell in shown)
 
 
 @pytest.mark.parametrize("line", sorted(set(re.findall(r"^harness [^\n#]+", README, re.MULTILINE))))

@@ -115,7 +115,8 @@ def _verification(path: Path, digest: str) -> Verification | None:
         return None
     try:
         verdict = str(found["verdict"])
-        return Verification(verdict, str(found["sentence"]).removeprefix(f"{verdict}: "))
+        sentence = str(found["sentence"]).removeprefix(f"{verdict}: ")
+        return Verification(verdict, sentence[:1].upper() + sentence[1:])
     except KeyError as missing:
         raise KdcapError(f"{path}: key {missing} is missing; make it again with `harness verify`.") from None
 
