@@ -18,7 +18,7 @@ from harness import __version__
 from harness.cli import analyze, collect, doctor, plan, reference, report, train, verify
 from harness.errors import KdcapError, RunsFailed
 
-EXIT_OK, EXIT_FAIL, EXIT_BAD_INPUT, EXIT_INCONCLUSIVE, EXIT_BUG = 0, 1, 2, 3, 70
+EXIT_FAIL, EXIT_BAD_INPUT, EXIT_BUG = 1, 2, 70  # 0 and 3 are verdicts: `harness.verify.verdict`
 
 app = typer.Typer(
     name="harness",
