@@ -113,36 +113,32 @@ def judge_all(
 def _judge(
     question: Question, row: Contrast | None, contrasts: Sequence[Contrast], margin_pp: float, seeds: int
 ) -> Claim:
-    if row is None:
-        return Claim(
-            id=question.id,
-            sentence=question.sentence,
-            contrast=question.contrast,
-            kind="directional",
-            margin_pp=margin_pp,
-            estimate_pp=None,
-            ci_low_pp=None,
-            ci_high_pp=None,
-            p_holm=None,
-            verdict="not tested",
-            statement=f"Not tested: {question.missing}.",
-            subset=question.subset,
-        )
-    evidence = _evidence(row, contrasts, seeds)
-    verdict = judge("directional", evidence, margin_pp)
-    return Claim(
+    untested = Claim(
         id=question.id,
         sentence=question.sentence,
         contrast=question.contrast,
         kind="directional",
         margin_pp=margin_pp,
+        estimate_pp=None,
+        ci_low_pp=None,
+        ci_high_pp=None,
+        p_holm=None,
+        verdict="not tested",
+        statement=f"Not tested: {question.missing}.",
+        subset=question.subset,
+    )
+    if row is None:
+        return untested
+    evidence = _evidence(row, contrasts, seeds)
+    verdict = judge("directional", evidence, margin_pp)
+    return replace(
+        untested,
         estimate_pp=row.estimate_pp,
         ci_low_pp=evidence.ci95[0],
         ci_high_pp=evidence.ci95[1],
         p_holm=row.p_holm,
         verdict=verdict,
         statement=statement("directional", question.effect, evidence, margin_pp),
-        subset=question.subset,
         ci90_low_pp=evidence.ci90[0],
         ci90_high_pp=evidence.ci90[1],
         seeds_to_settle=seeds_to_settle(evidence, margin_pp) if verdict == "cannot tell" else None,

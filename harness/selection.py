@@ -9,7 +9,6 @@ from pathlib import Path
 from harness.errors import StudyError
 from harness.files import write_json
 from harness.study.plan import Hyperparameters, Selected, candidates, choose
-from harness.study.spec import RunSpec
 from harness.study.study import Study
 
 SCHEMA = "kdcap.selected/1"
@@ -33,7 +32,7 @@ def write_selected(path: Path, study: Study, val_acc: Mapping[str, float]) -> No
             "temperature": spec.temperature,
             "seed": spec.seed,
             "val_acc": val_acc[spec.sha256],
-            "chosen": _won(spec, winners[choice]),
+            "chosen": Hyperparameters.of(spec) == winners[choice],
             "run": spec.name,
             "spec_sha256": spec.sha256,
         }
@@ -70,13 +69,9 @@ def read_selected(path: Path, study: Study) -> Selected | None:
     winners = choose(study, val_acc)
     for choice, specs in grid.items():
         for spec in specs:
-            if chosen[spec.sha256] is not _won(spec, winners[choice]):
+            if chosen[spec.sha256] is not (Hyperparameters.of(spec) == winners[choice]):
                 raise _unusable(path, f"{spec.name} marked `chosen: {chosen[spec.sha256]}` against its val_acc")
     return winners
-
-
-def _won(spec: RunSpec, winner: Hyperparameters) -> bool:
-    return winner == Hyperparameters(spec.alpha or 0.0, spec.temperature)
 
 
 def _unusable(path: Path, found: str) -> StudyError:

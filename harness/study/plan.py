@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 from harness.errors import StudyError
 from harness.study.spec import Architecture, Method, Role, RunSpec, Stem
@@ -24,6 +24,17 @@ class Hyperparameters:
 
     alpha: float
     temperature: float | None
+
+    @classmethod
+    def of(cls, spec: RunSpec) -> Self:
+        """Those of a distilled run.
+
+        Raises:
+            ValueError: The run is a baseline: it has none.
+        """
+        if spec.alpha is None:
+            raise ValueError(f"{spec.name} is a baseline and has no hyperparameters")
+        return cls(spec.alpha, spec.temperature)
 
 
 @dataclass(frozen=True, order=True)
@@ -111,19 +122,13 @@ def choose(study: Study, val_acc: Mapping[str, float]) -> dict[Choice, Hyperpara
     """
     winners = {}
     for choice, specs in candidates(study).items():
-        best = max(specs, key=lambda spec: val_acc[spec.sha256])
-        if best.alpha is None:
-            raise AssertionError("a distilled run has an alpha")
-        winners[choice] = Hyperparameters(best.alpha, best.temperature)
+        winners[choice] = Hyperparameters.of(max(specs, key=lambda spec: val_acc[spec.sha256]))
     return winners
 
 
 def any_winner(study: Study) -> dict[Choice, Hyperparameters]:
     """A selection before there is one: the first candidate of each pair and method; all cost the same."""
-    return {
-        choice: Hyperparameters(specs[0].alpha or 0.0, specs[0].temperature)
-        for choice, specs in candidates(study).items()
-    }
+    return {choice: Hyperparameters.of(specs[0]) for choice, specs in candidates(study).items()}
 
 
 def distinct(entries: Sequence[Entry]) -> tuple[Entry, ...]:
