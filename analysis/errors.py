@@ -1,7 +1,11 @@
-"""The one error of `analysis`: a runs table that cannot be analysed."""
+"""What can be wrong with what `analysis` is given."""
 
 from __future__ import annotations
 
 
 class TableError(ValueError):
-    """A runs table breaks its schema; the message names source, row, column and value."""
+    """A runs table breaks its schema or cannot be analysed; the message names source, row, column and value."""
+
+
+class ModelError(TableError):
+    """A model cannot be fitted to these runs: a formula that does not fit the table, or a part nothing tells apart."""

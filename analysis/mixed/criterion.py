@@ -1,0 +1,277 @@
+"""The profiled criterion of a mixed model, its gradient and curvature, for many responses at once.
+
+With gamma the variance ratios, V = I + sum_k gamma_k Z_k Z_k' and Q = r' V^-1 r the weighted residual sum of
+squares at the best fixed part, -2 log likelihood profiled over fixed part and error variance is
+
+    REML:  log|V| + log|X' V^-1 X| + nu log Q + const,   nu = n - p
+    ML:    log|V|                  + nu log Q + const,   nu = n
+
+(Harville, JASA 72, 1977, 320-338). Neither needs n-by-n matrices. Let M project onto what X leaves (so that
+the least-squares fit, 95% here, never enters a sum of squares), M Z = U R with U orthonormal, G_k = R_k R_k'. Then,
+with h = U' y and s = |M y|^2 - |h|^2 the part of y that no random effect reaches,
+
+    Q = s + h' W^-1 h,    log|V| + log|X' V^-1 X| = log|W| + log|X' X|,    W = I + sum_k gamma_k G_k
+
+W is small (as many rows as Z has rank), a sum of positive parts, and linear in gamma: gradient and Hessian are
+traces. ML's log|V| is the same with Z in place of M Z. Where all G_k commute (one component, or a balanced
+design) a rotation makes W diagonal, and equal diagonal entries collapse into one: the strata of an analysis of
+variance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.errors import ModelError
+from analysis.mixed.model import Floats, Model
+
+Criterion = Literal["REML", "ML"]
+
+_RANK = 1e-10  # singular values this small, relative to the largest, are rounding
+_COMMUTE = 1e-9  # entries off the diagonal this small, relative to the matrix, are rounding
+_IDENTIFIED = 1e-8  # smallest eigenvalue of the components' correlation matrix that still tells them apart
+
+
+@dataclass(frozen=True)
+class Values:
+    """The criterion at some gammas, one a response (B), for K components.
+
+    Attributes:
+        value: (B,) profiled criterion.
+        gradient: (B, K) with respect to gamma.
+        hessian: (B, K, K).
+    """
+
+    value: Floats
+    gradient: Floats
+    hessian: Floats
+
+
+@dataclass(frozen=True)
+class Strata:
+    """W in the basis where it is diagonal: entries 1 + gamma' e, each `count` times.
+
+    Attributes:
+        e: (K, m) distinct eigenvalues of the G_k, taken together.
+        count: (m,) multiplicities.
+    """
+
+    e: Floats
+    count: Floats
+
+    def log_determinant(self, gamma: Floats, *, curved: bool = True) -> Values:
+        """log|W| at gamma (B, K)."""
+        w = 1 + gamma @ self.e
+        over = self.e / w[:, None, :]
+        hessian = -np.einsum("bkm,blm,m->bkl", over, over, self.count) if curved else np.empty(0)
+        return Values(np.log(w) @ self.count, over @ self.count, hessian)
+
+    def quadratic(self, gamma: Floats, h2: Floats, *, curved: bool = True) -> Values:
+        """The form h' W^-1 h, with h2 (B, m) the squares of h summed over each stratum."""
+        w = 1 + gamma @ self.e
+        over = self.e / w[:, None, :]
+        part = h2 / w
+        hessian = 2 * np.einsum("bkm,blm,bm->bkl", over, over, part) if curved else np.empty(0)
+        return Values(part.sum(axis=1), -np.einsum("bkm,bm->bk", over, part), hessian)
+
+
+@dataclass(frozen=True)
+class Crossed:
+    """W where the G_k do not commute.
+
+    Attributes:
+        g: (K, r, r) the G_k.
+    """
+
+    g: Floats
+
+    def inverse(self, gamma: Floats) -> tuple[Floats, Floats]:
+        """log|W| (B,) and W^-1 (B, r, r) at gamma (B, K)."""
+        w = np.eye(self.g.shape[1]) + np.einsum("bk,kij->bij", gamma, self.g)
+        lower = np.linalg.cholesky(w)
+        logs = 2 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
+        return np.asarray(logs), np.asarray(np.linalg.inv(w))
+
+    def log_determinant(self, gamma: Floats, *, curved: bool = True) -> Values:
+        """log|W| at gamma (B, K)."""
+        logs, inverse = self.inverse(gamma)
+        products = np.stack([inverse @ g for g in self.g], axis=1)
+        gradient = np.trace(products, axis1=2, axis2=3)
+        hessian = -np.einsum("bkij,blji->bkl", products, products, optimize=True) if curved else np.empty(0)
+        return Values(logs, gradient, hessian)
+
+    def quadratic(self, gamma: Floats, h: Floats, *, curved: bool = True) -> Values:
+        """The form h' W^-1 h for h (B, r)."""
+        _, inverse = self.inverse(gamma)
+        a = (inverse @ h[:, :, None])[:, :, 0]
+        ga = np.stack([a @ g for g in self.g], axis=1)
+        hessian = 2 * (ga @ inverse @ ga.swapaxes(1, 2)) if curved else np.empty(0)
+        return Values((h * a).sum(axis=1), -np.einsum("bki,bi->bk", ga, a), hessian)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What the criterion needs of B responses: `h` (B, m) in the criterion's own basis, and the rest `s` (B,)."""
+
+    h: Floats
+    s: Floats
+
+    def take(self, index: NDArray[np.intp] | slice) -> Data:
+        """Those of some responses."""
+        return Data(self.h[index], self.s[index])
+
+
+@dataclass(frozen=True)
+class Profiled:
+    """The criterion of one design, ready for any responses.
+
+    Attributes:
+        kind: REML or ML.
+        nu: Denominator of the error variance.
+        residual_part: W of the residual sum of squares.
+        determinant_part: W of the determinant (the same for REML).
+        basis: (n, r) U, rotated so that `residual_part` is diagonal where it can be.
+        stratum: (r,) index of each direction's stratum; None where W is not diagonal.
+        x_basis: (n, p) orthonormal basis of the fixed part.
+        constant: What the criterion adds to `value` to be -2 log likelihood.
+        scale: (K,) typical size of each G_k: gamma_k * scale_k is a variance ratio of strata.
+    """
+
+    kind: Criterion
+    nu: int
+    residual_part: Strata | Crossed
+    determinant_part: Strata | Crossed
+    basis: Floats
+    stratum: Floats | None
+    x_basis: Floats
+    constant: float
+    scale: Floats
+
+    def data(self, y: Floats) -> Data:
+        """Reduce responses (B, n)."""
+        rest = y - (y @ self.x_basis) @ self.x_basis.T
+        rest -= (rest @ self.x_basis) @ self.x_basis.T
+        h = rest @ self.basis
+        outside = rest - h @ self.basis.T
+        if self.stratum is not None:
+            h = h**2 @ np.eye(self.residual_part_strata)[self.stratum.astype(int)]
+        return Data(h, (outside**2).sum(axis=1))
+
+    @cached_property
+    def residual_part_strata(self) -> int:
+        """Number of strata."""
+        return self.residual_part.e.shape[1] if isinstance(self.residual_part, Strata) else 0
+
+    def evaluate(self, gamma: Floats, data: Data) -> Values:
+        """The criterion at gamma (B, K), without its constant."""
+        logs = self.determinant_part.log_determinant(gamma)
+        part = self.residual_part.quadratic(gamma, data.h)
+        q = part.value + data.s
+        slope = part.gradient / q[:, None]
+        hessian = part.hessian / q[:, None, None] - slope[:, :, None] * slope[:, None, :]
+        return Values(
+            logs.value + self.nu * np.log(q), logs.gradient + self.nu * slope, logs.hessian + self.nu * hessian
+        )
+
+    def values(self, gamma: Floats, data: Data) -> Floats:
+        """The criterion of every response (B) at every gamma (G, K): (B, G), for a first look."""
+        logs = self.determinant_part.log_determinant(gamma, curved=False).value
+        if isinstance(self.residual_part, Strata):
+            quadratic = data.h @ (1 / (1 + gamma @ self.residual_part.e)).T
+        else:
+            inverses = self.residual_part.inverse(gamma)[1]
+            quadratic = np.stack([((data.h @ inverse) * data.h).sum(axis=1) for inverse in inverses], axis=1)
+        return np.asarray(logs + self.nu * np.log(quadratic + data.s[:, None]))
+
+    def error_variance(self, gamma: Floats, data: Data) -> Floats:
+        """sigma^2 at gamma (B, K): Q / nu."""
+        return np.asarray((self.residual_part.quadratic(gamma, data.h, curved=False).value + data.s) / self.nu)
+
+
+def profiled(model: Model, kind: Criterion) -> Profiled:
+    """Prepare the criterion of a model's design.
+
+    Raises:
+        ModelError: No run is left to tell the error by, or the runs cannot tell a component from the fixed part,
+            from the error, or from the other components.
+    """
+    x = model.x
+    n, p = x.shape
+    if n <= p:
+        raise ModelError(f"{model.formula!r}: {n} runs cannot tell {p} means and an error apart; train more seeds.")
+    x_basis, triangle = np.linalg.qr(x)
+    z = [component.z for component in model.components]
+    outside = [part - x_basis @ (x_basis.T @ part) for part in z]
+    basis, g = _reduced(outside, n)
+    _refuse_unidentified(model, g, n - p)
+    residual_part, rotation, stratum = _part(g)
+    nu, determinant_part = n - p, residual_part
+    constant = 2 * float(np.log(np.abs(np.diag(triangle))).sum())
+    if kind == "ML":
+        nu, constant = n, 0.0
+        determinant_part = _part(_reduced(z, n)[1])[0]
+    constant += nu * (1 + math.log(2 * math.pi / nu))
+    ranks = [max(int(np.linalg.matrix_rank(one, tol=_RANK * max(1.0, float(np.trace(one))))), 1) for one in g]
+    scale = np.array([float(np.trace(one)) / rank for one, rank in zip(g, ranks, strict=True)])
+    return Profiled(kind, nu, residual_part, determinant_part, basis @ rotation, stratum, x_basis, constant, scale)
+
+
+def _reduced(parts: Sequence[Floats], n: int) -> tuple[Floats, Floats]:
+    """Orthonormal basis U of all columns, and G_k = (U' Z_k)(U' Z_k)'."""
+    if not parts:
+        return np.empty((n, 0)), np.empty((0, 0, 0))
+    u, singular, _ = np.linalg.svd(np.hstack(parts), full_matrices=False)
+    u = u[:, singular > _RANK * max(1.0, float(singular.max(initial=0.0)))]
+    inside = [u.T @ part for part in parts]
+    return u, np.stack([one @ one.T for one in inside])
+
+
+def _part(g: Floats) -> tuple[Strata | Crossed, Floats, Floats | None]:
+    """The G_k as strata where they commute, the rotation into that basis, and each direction's stratum."""
+    size = g.shape[1]
+    # a combination with weights that no symmetry of a design can cancel
+    weights = np.sqrt(np.arange(2, len(g) + 2))
+    _, rotation = np.linalg.eigh(np.einsum("k,kij->ij", weights, g)) if len(g) else (None, np.eye(size))
+    rotated = rotation.T @ g @ rotation if len(g) else g
+    diagonal = np.diagonal(rotated, axis1=1, axis2=2) if len(g) else np.empty((0, size))
+    off = np.abs(rotated - np.eye(size) * diagonal[:, None, :]).max(initial=0.0)
+    largest = float(np.abs(diagonal).max(initial=1.0))
+    if off > _COMMUTE * largest:
+        return Crossed(g), np.eye(size), None
+    decimals = 9 - math.ceil(math.log10(largest))
+    distinct, stratum, count = np.unique(diagonal.round(decimals), axis=1, return_inverse=True, return_counts=True)
+    mean = np.stack([np.bincount(stratum.ravel(), row) for row in diagonal]) / count if len(g) else distinct
+    return Strata(np.maximum(mean, 0.0), count.astype(float)), rotation, stratum.ravel().astype(float)
+
+
+def _refuse_unidentified(model: Model, g: Floats, free: int) -> None:
+    """Components must span different directions, and not the error's."""
+    if not len(g):
+        return
+    names = [component.name for component in model.components]
+    sizes = np.array([math.sqrt(float((one**2).sum())) for one in g])
+    for name, size, component in zip(names, sizes, model.components, strict=True):
+        if size <= _RANK * float((component.z**2).sum()):
+            raise ModelError(
+                f"{model.formula!r}: the runs cannot tell the variance of {name} from the fixed part; leave it out."
+            )
+    stacked = [one / size for one, size in zip(g, sizes, strict=True)]
+    gram = np.ones((len(g) + 1, len(g) + 1))
+    for i, one in enumerate(stacked):
+        gram[i, -1] = gram[-1, i] = float(np.trace(one)) / math.sqrt(free)
+        for j, other in enumerate(stacked):
+            gram[i, j] = float((one * other).sum())
+    values, vectors = np.linalg.eigh(gram)
+    if values[0] < _IDENTIFIED:
+        involved = [name for name, weight in zip([*names, "error"], vectors[:, 0], strict=True) if abs(weight) > 0.1]  # noqa: PLR2004 - a tenth of a unit vector
+        raise ModelError(
+            f"{model.formula!r}: the runs cannot tell the variances of {' and '.join(involved)} apart; leave "
+            f"{next(name for name in involved if name != 'error')} out."
+        )

@@ -1,0 +1,201 @@
+"""The minimum of the profiled criterion: a grid, then Newton's method with the boundary, from several starts.
+
+The criterion may have several minima and often has its lowest point on the boundary (a variance of zero). So:
+every response is first evaluated on a grid over all ratios, zero included; Newton's method with the exact Hessian then
+goes on from the best grid points. At the boundary the criterion's slope with respect to the *variance* decides (its
+slope with respect to the standard deviation is zero there by symmetry, where an optimiser started at zero stays).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.mixed.criterion import Data, Profiled
+from analysis.mixed.model import Floats
+
+STARTS = 8
+SINGULAR_SD_RATIO = 1e-4  # lme4's isSingular: a standard deviation below 1e-4 error standard deviations is zero
+_POINTS = {1: 25, 2: 9, 3: 7, 4: 4}  # grid points a component: at most a few hundred in all
+_LOWEST, _HIGHEST = 1e-3, 1e5  # of the grid, in variance ratios of strata
+_NEWTON_STEPS = 100
+_DECREMENT = 1e-8  # expected decrease of -2 log likelihood below which full steps are taken without a search
+_FULL_STEPS = 4
+_SAME = 1e-6  # minima whose criteria differ by less are one
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """What was found, and how it was checked.
+
+    Attributes:
+        gamma: (K,) variance ratios; exactly 0 on the boundary.
+        value: The criterion there, without its constant.
+        slope: Largest slope of -2 log likelihood per unit of log variance ratio, over components off the boundary.
+        curvature: Smallest eigenvalue of the Hessian over log ratios off the boundary; positive at a minimum; infinite
+            if no component is off the boundary.
+        boundary_slope: Smallest slope with respect to the (scaled) variance ratio at components on the
+            boundary; positive where the boundary is right; infinite if none is there.
+        starts: Starting points.
+        agreeing: Starts that ended at this minimum.
+        other_minima: Criteria of further minima, relative to this one.
+        grid_points: Points of the grid.
+    """
+
+    gamma: Floats
+    value: float
+    slope: float
+    curvature: float
+    boundary_slope: float
+    starts: int
+    agreeing: int
+    other_minima: tuple[float, ...]
+    grid_points: int
+
+    @property
+    def converged(self) -> bool:
+        """Whether the first and second order conditions of a minimum hold."""
+        return self.slope < 1e-5 and self.curvature > 0 and self.boundary_slope > -1e-8  # noqa: PLR2004 - in units of -2 log likelihood
+
+    @property
+    def told(self) -> str:
+        """What was done, in words."""
+        others = (
+            f"; {len(self.other_minima)} other minima, {min(self.other_minima):.3g} higher" if self.other_minima else ""
+        )
+        state = "first and second order conditions hold" if self.converged else "NOT a minimum to tolerance"
+        return (
+            f"grid of {self.grid_points}, Newton from {self.starts} starts: {self.agreeing} end at this minimum"
+            f"{others}; {state} (slope {self.slope:.1e})"
+        )
+
+
+def minimise(problem: Profiled, data: Data) -> Optimum:
+    """The minimum for one response, from several starts."""
+    components = len(problem.scale)
+    if components == 0:
+        value = float(problem.evaluate(np.empty((1, 0)), data).value[0])
+        return Optimum(np.empty(0), value, 0.0, np.inf, np.inf, 0, 0, (), 0)
+    grid = _grid(problem)
+    first = problem.values(grid, data)[0]
+    best = np.argsort(first, kind="stable")[:STARTS]
+    copies = Data(np.repeat(data.h, len(best), axis=0), np.repeat(data.s, len(best)))
+    ends = _newton(problem, copies, grid[best])
+    reached = problem.evaluate(ends, copies).value
+    lowest = int(np.argmin(reached))
+    above = np.sort(reached - reached[lowest])
+    others = tuple(float(one) for one, before in zip(above[1:], above[:-1], strict=True) if one - before > _SAME)
+    found = ends[lowest]
+    at = problem.evaluate(found[None, :], data)
+    free = found > 0
+    scaled = at.gradient[0] * np.where(free, found, 1 / problem.scale)
+    curvature = np.inf
+    if free.any():
+        in_logs = at.hessian[0][np.ix_(free, free)] * np.outer(found[free], found[free]) + np.diag(scaled[free])
+        curvature = float(np.linalg.eigvalsh(in_logs)[0])
+    return Optimum(
+        found, float(reached[lowest]), float(np.abs(scaled[free]).max(initial=0.0)), curvature,
+        float(scaled[~free].min(initial=np.inf)), len(best), int((above <= _SAME).sum()), others, len(grid),
+    )  # fmt: skip
+
+
+def minimise_all(problem: Profiled, data: Data, *, starts: int = 1) -> tuple[Floats, Floats]:
+    """Variance ratios (B, K) and criteria (B,) of many responses.
+
+    Args:
+        problem: The design.
+        data: Responses.
+        starts: Newton runs a response, from its best grid points.
+    """
+    components = len(problem.scale)
+    if components == 0:
+        empty = np.empty((len(data.s), 0))
+        return empty, problem.evaluate(empty, data).value
+    grid = _grid(problem)
+    first = problem.values(grid, data)
+    order = np.argpartition(first, min(starts, first.shape[1]) - 1, axis=1)[:, :starts]
+    gamma, value = np.empty((len(data.s), components)), np.full(len(data.s), np.inf)
+    for start in range(starts):
+        ended = _newton(problem, data, grid[order[:, start]])
+        reached = problem.evaluate(ended, data).value
+        better = reached < value
+        gamma[better], value[better] = ended[better], reached[better]
+    return gamma, value
+
+
+def _grid(problem: Profiled) -> Floats:
+    components = len(problem.scale)
+    points = _POINTS.get(components, 3)
+    axis = np.concatenate([[0.0], np.geomspace(_LOWEST, _HIGHEST, points - 1)])
+    if points == 3:  # noqa: PLR2004 - five components and more
+        axis = np.array([0.0, 0.1, 10.0])
+    mesh = np.meshgrid(*[axis / scale for scale in problem.scale], indexing="ij")
+    return np.stack([part.ravel() for part in mesh], axis=1)
+
+
+def _newton(problem: Profiled, data: Data, start: Floats) -> Floats:
+    """Projected Newton (Bertsekas, SIAM J Control Optim 20, 1982, 221-246) with backtracking, for all responses."""
+    gamma = start.copy()
+    polished = np.zeros(len(gamma), dtype=int)
+    working = np.arange(len(gamma))
+    for _ in range(_NEWTON_STEPS):
+        here, at = data.take(working), gamma[working]
+        found = problem.evaluate(at, here)
+        step, decrement = _direction(at, found.gradient, found.hessian, problem.scale)
+        near = decrement < _DECREMENT
+        polished[working[near]] += 1
+        at[near] = np.maximum(at[near] + step[near], 0.0)
+        far = np.flatnonzero(~near)
+        if len(far):
+            at[far] = _search(problem, here.take(far), at[far], step[far], found.value[far], found.gradient[far])
+        at[at * problem.scale < SINGULAR_SD_RATIO**2 * 1e-2] = 0.0
+        gamma[working] = at
+        working = working[polished[working] < _FULL_STEPS]
+        if not len(working):
+            break
+    singular = gamma < SINGULAR_SD_RATIO**2
+    gamma[singular] = 0.0
+    return gamma
+
+
+def _direction(at: Floats, gradient: Floats, hessian: Floats, scale: Floats) -> tuple[Floats, Floats]:
+    """Newton steps over the components off the boundary, and the expected decreases.
+
+    In units where every component is of order 1; negative curvature is turned around, so that each step descends.
+    """
+    unit = np.maximum(at, 1e-3 / scale)
+    held = (at <= 0) & (gradient >= 0)
+    slope = np.where(held, 0.0, gradient * unit)
+    curved = hessian * unit[:, :, None] * unit[:, None, :]
+    curved = np.where(held[:, :, None] | held[:, None, :], np.eye(at.shape[1]), curved)
+    if at.shape[1] == 1:
+        values, rotated = np.abs(curved[:, 0, :]), slope
+        move = -rotated / np.maximum(values, 1e-10)
+        return move * unit, np.abs(slope * move).sum(axis=1)
+    values, vectors = np.linalg.eigh(curved)
+    rotated = np.einsum("bij,bi->bj", vectors, slope)
+    move = -np.einsum("bij,bj->bi", vectors, rotated / np.maximum(np.abs(values), 1e-10))
+    move = np.where(held, 0.0, move)
+    return move * unit, np.abs((slope * move).sum(axis=1))
+
+
+def _search(problem: Profiled, data: Data, at: Floats, step: Floats, value: Floats, gradient: Floats) -> Floats:
+    """Backtrack along the projected path until the criterion falls by a ten-thousandth of what was expected."""
+    length = np.ones(len(at))
+    best = at.copy()
+    open_: NDArray[np.intp] = np.arange(len(at))
+    for _ in range(40):
+        trial = np.maximum(at[open_] + length[open_, None] * step[open_], 0.0)
+        # a variance ratio does not grow more than a hundredfold at once
+        trial = np.minimum(trial, 100 * np.maximum(at[open_], 1 / problem.scale))
+        reached = problem.evaluate(trial, data.take(open_)).value
+        expected = (gradient[open_] * (trial - at[open_])).sum(axis=1)
+        good = reached <= value[open_] + 1e-4 * np.minimum(expected, 0.0)
+        best[open_[good]] = trial[good]
+        open_ = open_[~good]
+        if not len(open_):
+            break
+        length[open_] /= 2
+    return best
