@@ -9,13 +9,14 @@ import numpy as np
 from scipy import stats
 
 from analysis.errors import ModelError
-from analysis.mixed.criterion import Criterion, profiled
+from analysis.mixed.criterion import Criterion, Crossed, profiled, reduced
 from analysis.mixed.fit import Fit, fit
 from analysis.mixed.model import Floats, Model
 from analysis.mixed.optimise import minimise_all
 
-_CHUNK = 500  # responses whose n-by-n covariances are in memory at once
+_CHUNK = 500  # responses whose covariances are in memory at once
 _STARTS = 2
+_INSIDE = 1e-9  # a column whose part outside a space is this small, relative to itself, lies in it
 
 
 def simulate(fitted: Fit, count: int, generator: np.random.Generator) -> Floats:
@@ -62,15 +63,17 @@ def fixed_effects(model: Model, y: Floats, gamma: Floats) -> Floats:
     # where each Z Z' maps the fixed part into itself, least squares is best for every gamma (Zyskind, 1967)
     if all(np.abs(one @ projection - projection @ one).max() < 1e-9 * np.abs(one).max() for one in covariances):
         return np.asarray(start)
+    # X' V^-1 X and X' V^-1 y in two positive parts: outside the random effects' space, where V is I, and inside it
+    basis, g = reduced([component.z for component in model.components], len(model.x))
+    inside = basis.T @ model.x
+    outside = model.x - basis @ inside
     found = np.empty_like(start)
     for first in range(0, len(y), _CHUNK):
         part = slice(first, first + _CHUNK)
-        v = np.eye(y.shape[1]) + np.einsum("bk,kij->bij", gamma[part], np.stack(covariances))
-        both = np.linalg.solve(v, np.concatenate(
-            [np.broadcast_to(model.x, (len(v), *model.x.shape)), rest[part][:, :, None]], axis=2
-        ))  # fmt: skip
-        normal = model.x.T @ both
-        found[part] = start[part] + np.linalg.solve(normal[:, :, :-1], normal[:, :, -1:])[:, :, 0]
+        weighted = Crossed(g).at(gamma[part]).inverse @ inside
+        normal = outside.T @ outside + inside.T @ weighted
+        right = rest[part] @ outside + np.einsum("br,brp->bp", rest[part] @ basis, weighted)
+        found[part] = start[part] + np.linalg.solve(normal, right[:, :, None])[:, :, 0]
     return found
 
 
@@ -108,11 +111,11 @@ def likelihood_ratio(
         criterion: ML; REML only where both have the same fixed part.
 
     Raises:
-        ModelError: The null model is no part of the full one by size, or REML would compare different fixed parts.
+        ModelError: The null model is no part of the full one, or REML would compare different fixed parts.
     """
     df = full.x.shape[1] - null.x.shape[1] + len(full.components) - len(null.components)
-    if df < 1 or not np.array_equal(full.y, null.y):
-        raise ModelError(f"{null.formula!r} is no smaller model of the same responses than {full.formula!r}.")
+    if df < 1 or not np.array_equal(full.y, null.y) or not _inside(null, full):
+        raise ModelError(f"{null.formula!r} is no smaller model of the same responses inside {full.formula!r}.")
     if criterion == "REML" and full.names != null.names:
         raise ModelError("REML criteria of different fixed parts cannot be compared; use ML.")
     small = fit(null, criterion)
@@ -121,6 +124,15 @@ def likelihood_ratio(
     drawn = refit(null, y, criterion).minus_2_log_likelihood - refit(full, y, criterion).minus_2_log_likelihood
     p = (1 + int((drawn >= statistic - 1e-9).sum())) / (1 + draws)
     return BootstrapTest(statistic, df, float(stats.chi2.sf(statistic, df)), p, math.sqrt(p * (1 - p) / draws), draws)
+
+
+def _inside(null: Model, full: Model) -> bool:
+    """Whether the full model has the null one's components, and fits its fixed part."""
+    names = {component.name for component in full.components}
+    if not all(component.name in names for component in null.components):
+        return False
+    fitted = full.x @ np.linalg.lstsq(full.x, null.x, rcond=None)[0]
+    return bool((np.linalg.norm(fitted - null.x, axis=0) <= _INSIDE * np.linalg.norm(null.x, axis=0)).all())
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.errors import ModelError
+from analysis.errors import ModelError, UnidentifiedError
 from analysis.mixed.model import Floats, Model
 
 Criterion = Literal["REML", "ML"]
@@ -66,20 +66,47 @@ class Strata:
     e: Floats
     count: Floats
 
-    def log_determinant(self, gamma: Floats, *, curved: bool = True) -> Values:
-        """log|W| at gamma (B, K)."""
-        w = 1 + gamma @ self.e
-        over = self.e / w[:, None, :]
-        hessian = -np.einsum("bkm,blm,m->bkl", over, over, self.count) if curved else np.empty(0)
-        return Values(np.log(w) @ self.count, over @ self.count, hessian)
+    def at(self, gamma: Floats) -> StrataAt:
+        """W at gamma (B, K)."""
+        return StrataAt(self, 1 + gamma @ self.e)
 
-    def quadratic(self, gamma: Floats, h2: Floats, *, curved: bool = True) -> Values:
-        """The form h' W^-1 h, with h2 (B, m) the squares of h summed over each stratum."""
-        w = 1 + gamma @ self.e
-        over = self.e / w[:, None, :]
-        part = h2 / w
-        hessian = 2 * np.einsum("bkm,blm,bm->bkl", over, over, part) if curved else np.empty(0)
-        return Values(part.sum(axis=1), -np.einsum("bkm,bm->bk", over, part), hessian)
+
+@dataclass(frozen=True)
+class StrataAt:
+    """A diagonal W at B gammas; forms take h2 (B, m), the squares of h summed over each stratum.
+
+    Attributes:
+        strata: The entries as functions of gamma.
+        w: (B, m) the distinct entries.
+    """
+
+    strata: Strata
+    w: Floats
+
+    @cached_property
+    def _over(self) -> Floats:
+        return np.asarray(self.strata.e / self.w[:, None, :])
+
+    @cached_property
+    def log(self) -> Floats:
+        """(B,) log|W|."""
+        return np.asarray(np.log(self.w) @ self.strata.count)
+
+    def form(self, h2: Floats) -> Floats:
+        """(B,) h' W^-1 h."""
+        return np.asarray((h2 / self.w).sum(axis=1))
+
+    def log_determinant(self, *, curved: bool = True) -> Values:
+        """log|W| and its derivatives."""
+        weighted = self._over * self.strata.count
+        hessian = -(weighted @ self._over.swapaxes(1, 2)) if curved else np.empty(0)
+        return Values(self.log, weighted.sum(axis=2), hessian)
+
+    def quadratic(self, h2: Floats, *, curved: bool = True) -> Values:
+        """The form h' W^-1 h and its derivatives."""
+        weighted = self._over * (h2 / self.w)[:, None, :]
+        hessian = 2 * (weighted @ self._over.swapaxes(1, 2)) if curved else np.empty(0)
+        return Values(self.form(h2), -weighted.sum(axis=2), hessian)
 
 
 @dataclass(frozen=True)
@@ -92,28 +119,57 @@ class Crossed:
 
     g: Floats
 
-    def inverse(self, gamma: Floats) -> tuple[Floats, Floats]:
-        """log|W| (B,) and W^-1 (B, r, r) at gamma (B, K)."""
-        w = np.eye(self.g.shape[1]) + np.einsum("bk,kij->bij", gamma, self.g)
-        lower = np.linalg.cholesky(w)
-        logs = 2 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
-        return np.asarray(logs), np.asarray(np.linalg.inv(w))
+    def at(self, gamma: Floats) -> CrossedAt:
+        """W at gamma (B, K)."""
+        size = self.g.shape[1]
+        w = gamma @ self.g.reshape(len(self.g), size * size)
+        return CrossedAt(self.g, np.eye(size) + w.reshape(len(gamma), size, size))
 
-    def log_determinant(self, gamma: Floats, *, curved: bool = True) -> Values:
-        """log|W| at gamma (B, K)."""
-        logs, inverse = self.inverse(gamma)
-        products = np.stack([inverse @ g for g in self.g], axis=1)
+
+@dataclass(frozen=True)
+class CrossedAt:
+    """W at B gammas; what derivatives need is made once.
+
+    Attributes:
+        g: (K, r, r) the G_k.
+        w: (B, r, r).
+    """
+
+    g: Floats
+    w: Floats
+
+    @cached_property
+    def log(self) -> Floats:
+        """(B,) log|W|."""
+        lower = np.linalg.cholesky(self.w)
+        return np.asarray(2 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1))
+
+    @cached_property
+    def inverse(self) -> Floats:
+        """(B, r, r) W^-1."""
+        return np.asarray(np.linalg.inv(self.w))
+
+    def form(self, h: Floats) -> Floats:
+        """(B,) h' W^-1 h for h (B, r)."""
+        return np.asarray((h * np.linalg.solve(self.w, h[:, :, None])[:, :, 0]).sum(axis=1))
+
+    def log_determinant(self, *, curved: bool = True) -> Values:
+        """log|W| and its derivatives."""
+        products = self.inverse[:, None] @ self.g
         gradient = np.trace(products, axis1=2, axis2=3)
-        hessian = -np.einsum("bkij,blji->bkl", products, products, optimize=True) if curved else np.empty(0)
-        return Values(logs, gradient, hessian)
+        if not curved:
+            return Values(self.log, gradient, np.empty(0))
+        # tr(A_k A_l): rows of A_k against columns of A_l
+        shape = (*gradient.shape, self.g[0].size)
+        rows, columns = products.reshape(shape), products.swapaxes(2, 3).reshape(shape)
+        return Values(self.log, gradient, -(rows @ columns.swapaxes(1, 2)))
 
-    def quadratic(self, gamma: Floats, h: Floats, *, curved: bool = True) -> Values:
-        """The form h' W^-1 h for h (B, r)."""
-        _, inverse = self.inverse(gamma)
-        a = (inverse @ h[:, :, None])[:, :, 0]
-        ga = np.stack([a @ g for g in self.g], axis=1)
-        hessian = 2 * (ga @ inverse @ ga.swapaxes(1, 2)) if curved else np.empty(0)
-        return Values((h * a).sum(axis=1), -np.einsum("bki,bi->bk", ga, a), hessian)
+    def quadratic(self, h: Floats, *, curved: bool = True) -> Values:
+        """The form h' W^-1 h and its derivatives, for h (B, r)."""
+        a = (self.inverse @ h[:, :, None])[:, :, 0]
+        ga = (a @ self.g).swapaxes(0, 1)
+        hessian = 2 * (ga @ self.inverse @ ga.swapaxes(1, 2)) if curved else np.empty(0)
+        return Values((h * a).sum(axis=1), -(ga @ a[:, :, None])[:, :, 0], hessian)
 
 
 @dataclass(frozen=True)
@@ -171,8 +227,8 @@ class Profiled:
 
     def evaluate(self, gamma: Floats, data: Data) -> Values:
         """The criterion at gamma (B, K), without its constant."""
-        logs = self.determinant_part.log_determinant(gamma)
-        part = self.residual_part.quadratic(gamma, data.h)
+        at, other = self._at(gamma)
+        logs, part = other.log_determinant(), at.quadratic(data.h)
         q = part.value + data.s
         slope = part.gradient / q[:, None]
         hessian = part.hessian / q[:, None, None] - slope[:, :, None] * slope[:, None, :]
@@ -180,27 +236,36 @@ class Profiled:
             logs.value + self.nu * np.log(q), logs.gradient + self.nu * slope, logs.hessian + self.nu * hessian
         )
 
+    def value(self, gamma: Floats, data: Data) -> Floats:
+        """(B,) `evaluate` without derivatives."""
+        at, other = self._at(gamma)
+        return np.asarray(other.log + self.nu * np.log(at.form(data.h) + data.s))
+
     def values(self, gamma: Floats, data: Data) -> Floats:
         """The criterion of every response (B) at every gamma (G, K): (B, G), for a first look."""
-        logs = self.determinant_part.log_determinant(gamma, curved=False).value
-        if isinstance(self.residual_part, Strata):
-            quadratic = data.h @ (1 / (1 + gamma @ self.residual_part.e)).T
+        at, other = self._at(gamma)
+        if isinstance(at, StrataAt):
+            forms = data.h @ (1 / at.w).T
         else:
-            inverses = self.residual_part.inverse(gamma)[1]
-            quadratic = np.stack([((data.h @ inverse) * data.h).sum(axis=1) for inverse in inverses], axis=1)
-        return np.asarray(logs + self.nu * np.log(quadratic + data.s[:, None]))
+            forms = np.stack([((data.h @ inverse) * data.h).sum(axis=1) for inverse in at.inverse], axis=1)
+        return np.asarray(other.log + self.nu * np.log(forms + data.s[:, None]))
+
+    def _at(self, gamma: Floats) -> tuple[StrataAt | CrossedAt, StrataAt | CrossedAt]:
+        """W of the residual sum of squares and of the determinant; under REML they are one, computed once."""
+        at = self.residual_part.at(gamma)
+        return at, at if self.determinant_part is self.residual_part else self.determinant_part.at(gamma)
 
     def error_variance(self, gamma: Floats, data: Data) -> Floats:
         """sigma^2 at gamma (B, K): Q / nu."""
-        return np.asarray((self.residual_part.quadratic(gamma, data.h, curved=False).value + data.s) / self.nu)
+        return np.asarray((self.residual_part.at(gamma).form(data.h) + data.s) / self.nu)
 
 
 def profiled(model: Model, kind: Criterion) -> Profiled:
     """Prepare the criterion of a model's design.
 
     Raises:
-        ModelError: No run is left to tell the error by, or the runs cannot tell a component from the fixed part,
-            from the error, or from the other components.
+        ModelError: No run is left to tell the error by.
+        UnidentifiedError: The runs cannot tell a component from the fixed part, the error, or other components.
     """
     x = model.x
     n, p = x.shape
@@ -209,21 +274,21 @@ def profiled(model: Model, kind: Criterion) -> Profiled:
     x_basis, triangle = np.linalg.qr(x)
     z = [component.z for component in model.components]
     outside = [part - x_basis @ (x_basis.T @ part) for part in z]
-    basis, g = _reduced(outside, n)
+    basis, g = reduced(outside, n)
     _refuse_unidentified(model, g, n - p)
     residual_part, rotation, stratum = _part(g)
     nu, determinant_part = n - p, residual_part
     constant = 2 * float(np.log(np.abs(np.diag(triangle))).sum())
     if kind == "ML":
         nu, constant = n, 0.0
-        determinant_part = _part(_reduced(z, n)[1])[0]
+        determinant_part = _part(reduced(z, n)[1])[0]
     constant += nu * (1 + math.log(2 * math.pi / nu))
     ranks = [max(int(np.linalg.matrix_rank(one, tol=_RANK * max(1.0, float(np.trace(one))))), 1) for one in g]
     scale = np.array([float(np.trace(one)) / rank for one, rank in zip(g, ranks, strict=True)])
     return Profiled(kind, nu, residual_part, determinant_part, basis @ rotation, stratum, x_basis, constant, scale)
 
 
-def _reduced(parts: Sequence[Floats], n: int) -> tuple[Floats, Floats]:
+def reduced(parts: Sequence[Floats], n: int) -> tuple[Floats, Floats]:
     """Orthonormal basis U of all columns, and G_k = (U' Z_k)(U' Z_k)'."""
     if not parts:
         return np.empty((n, 0)), np.empty((0, 0, 0))
@@ -259,8 +324,9 @@ def _refuse_unidentified(model: Model, g: Floats, free: int) -> None:
     sizes = np.array([math.sqrt(float((one**2).sum())) for one in g])
     for name, size, component in zip(names, sizes, model.components, strict=True):
         if size <= _RANK * float((component.z**2).sum()):
-            raise ModelError(
-                f"{model.formula!r}: the runs cannot tell the variance of {name} from the fixed part; leave it out."
+            raise UnidentifiedError(
+                f"{model.formula!r}: the runs cannot tell the variance of {name} from the fixed part; leave it out.",
+                name,
             )
     stacked = [one / size for one, size in zip(g, sizes, strict=True)]
     gram = np.ones((len(g) + 1, len(g) + 1))
@@ -271,7 +337,9 @@ def _refuse_unidentified(model: Model, g: Floats, free: int) -> None:
     values, vectors = np.linalg.eigh(gram)
     if values[0] < _IDENTIFIED:
         involved = [name for name, weight in zip([*names, "error"], vectors[:, 0], strict=True) if abs(weight) > 0.1]  # noqa: PLR2004 - a tenth of a unit vector
-        raise ModelError(
-            f"{model.formula!r}: the runs cannot tell the variances of {' and '.join(involved)} apart; leave "
-            f"{next(name for name in involved if name != 'error')} out."
+        redundant = next(name for name in involved if name != "error")
+        raise UnidentifiedError(
+            f"{model.formula!r}: the runs cannot tell the variances of {' and '.join(involved)} apart; "
+            f"leave {redundant} out.",
+            redundant,
         )

@@ -8,12 +8,14 @@ from functools import cached_property
 import numpy as np
 
 from analysis.errors import ModelError
-from analysis.mixed.criterion import Criterion, Profiled, profiled
+from analysis.mixed.criterion import Criterion, Crossed, Profiled, profiled, reduced
 from analysis.mixed.model import Floats, Model
 from analysis.mixed.optimise import Optimum, minimise
 
 # an error standard deviation below 1e-8 of the response's unit is rounding, not spread between runs
 _NO_SPREAD = 1e-16
+# a variance ratio above this is an error variance of zero: the criterion is flat, or falls without end, out there
+_ALL_BETWEEN = 1e7
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,23 @@ class Fit:
         return v
 
     @cached_property
+    def _space(self) -> tuple[Floats, Floats]:
+        """Orthonormal basis of the random effects, small beside n, and the inverse of V in it."""
+        basis, g = reduced([component.z for component in self.model.components], len(self.model.y))
+        return basis, Crossed(g).at(self.optimum.gamma[None, :]).inverse[0]
+
+    def weighted(self, matrix: Floats) -> Floats:
+        """V^-1 times a matrix (n, m): outside the random effects' space V is I."""
+        basis, inverse = self._space
+        inside = basis.T @ matrix
+        outside = matrix - basis @ inside
+        outside -= basis @ (basis.T @ outside)
+        return np.asarray(outside + basis @ (inverse @ inside))
+
+    @cached_property
     def v_inverse_x(self) -> Floats:
         """(n, p) V^-1 X."""
-        return np.asarray(np.linalg.solve(self.v, self.model.x))
+        return self.weighted(self.model.x)
 
     @cached_property
     def covariance(self) -> Floats:
@@ -112,6 +128,8 @@ def fit_prepared(model: Model, problem: Profiled) -> Fit:
     optimum = minimise(problem, data)
     sigma2 = float(problem.error_variance(optimum.gamma[None, :], data)[0])
     if sigma2 < _NO_SPREAD:
+        raise _no_spread(model)
+    if len(optimum.gamma) and float(optimum.gamma.max()) > _ALL_BETWEEN:
         raise _no_spread(model)
     if not optimum.converged:
         raise ModelError(f"{model.formula!r}: no minimum of the criterion was found ({optimum.told}).")

@@ -25,7 +25,7 @@ import numpy as np
 from scipy import stats
 
 from analysis.errors import ModelError
-from analysis.estimate import Estimate
+from analysis.inference.estimate import Estimate
 from analysis.mixed.fit import Fit
 from analysis.mixed.model import Floats
 
@@ -53,6 +53,8 @@ class FTest:
     @property
     def p(self) -> float:
         """Probability of a larger F if all combinations are zero."""
+        if math.isinf(self.df_den):  # where scipy's F distribution gives nan
+            return float(stats.chi2.sf(self.df_num * self.f, self.df_num))
         return float(stats.f.sf(self.f, self.df_num, self.df_den))
 
 
@@ -81,6 +83,11 @@ class Inference:
         plain = float(combination @ self.fit.covariance @ combination)
         if method == "kenward-roger":
             adjusted = float(combination @ self.adjusted_covariance @ combination)
+            if adjusted <= 0:
+                raise ModelError(
+                    f"{self.fit.model.formula!r}: Kenward-Roger's adjustment leaves no positive variance, since "
+                    "too few groups tell the variances; train more seeds, or ask for Satterthwaite's method."
+                )
             return Estimate(value, math.sqrt(adjusted), self._kenward_roger_df(combination), method)
         if method == "satterthwaite":
             return Estimate(value, math.sqrt(plain), self._satterthwaite_df(combination), method)
@@ -118,7 +125,7 @@ class Inference:
 
     @cached_property
     def _s_inverse(self) -> Floats:
-        return np.asarray(np.linalg.inv(self.fit.v) / self.fit.sigma2)
+        return np.asarray(self.fit.weighted(np.eye(len(self.fit.model.y))) / self.fit.sigma2)
 
     @cached_property
     def _s_inverse_x(self) -> Floats:
@@ -215,7 +222,7 @@ class Inference:
         return 2 * expected / (expected - q)
 
     def _kenward_roger_f(self, combinations: Floats) -> tuple[float, float]:
-        """Scale and denominator df of F, equations (7) and (8) of Kenward and Roger with pbkrtest's guards."""
+        """Scale and denominator df of F, equations (7) and (8) of Kenward and Roger with guards like pbkrtest's."""
         phi, w, q = self.fit.covariance, self._expected_covariance, len(combinations)
         theta = combinations.T @ np.linalg.solve(combinations @ phi @ combinations.T, combinations)
         products = [theta @ slope for slope in self._covariance_slopes]
@@ -226,9 +233,9 @@ class Inference:
         g = ((q + 1) * a1 - (q + 4) * a2) / ((q + 2) * a2)
         c1, c2, c3 = (part / (3 * q + 2 * (1 - g)) for part in (g, q - g, q + 2 - g))
         v0, v1, v2 = 1 + c1 * b, 1 - c2 * b, 1 - c3 * b
-        v0 = 0.0 if abs(v0) < 1e-10 else v0  # noqa: PLR2004 - pbkrtest's bound
-        rho = ((1 - a2 / q) / v1) ** 2 * v0 / v2 / q
-        df = 4 + (q + 2) / (q * rho - 1)
+        # with 2 df, where F has no mean, 1 - a2 / q and v1 are zero; with 4, where it has no variance, v2 is
+        ratio = 1.0 if max(abs(1 - a2 / q), abs(v1)) < 1e-10 else (1 - a2 / q) / v1  # noqa: PLR2004 - rounding
+        df = 4 + (q + 2) * v2 / (ratio**2 * v0 - v2)
         scale = 1.0 if abs(df - 2) < 1e-2 else df * (1 - a2 / q) / (df - 2)  # noqa: PLR2004 - pbkrtest's bound
         return scale, df
 

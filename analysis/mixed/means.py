@@ -32,5 +32,5 @@ def marginal_means(
     combinations = [dict(zip(factors, levels, strict=True)) for levels in product(*factors.values())]
     grid = pd.DataFrame(combinations)
     rows = model.rows(grid)
-    keys = list(zip(*(grid[name] for name in by), strict=True))
+    keys = [tuple(combination[name] for name in by) for combination in combinations]
     return {key: np.asarray(rows[[other == key for other in keys]].mean(axis=0)) for key in dict.fromkeys(keys)}

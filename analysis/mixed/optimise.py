@@ -9,6 +9,7 @@ slope with respect to the standard deviation is zero there by symmetry, where an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,8 @@ _POINTS = {1: 25, 2: 9, 3: 7, 4: 4}  # grid points a component: at most a few hu
 _LOWEST, _HIGHEST = 1e-3, 1e5  # of the grid, in variance ratios of strata
 _NEWTON_STEPS = 100
 _DECREMENT = 1e-8  # expected decrease of -2 log likelihood below which full steps are taken without a search
-_FULL_STEPS = 4
+_FULL_STEPS = 3
+_SETTLED = 1e-18  # the same, below which a step is the last: what it leaves is its square, below rounding
 _SAME = 1e-6  # minima whose criteria differ by less are one
 
 
@@ -83,7 +85,7 @@ def minimise(problem: Profiled, data: Data) -> Optimum:
     best = np.argsort(first, kind="stable")[:STARTS]
     copies = Data(np.repeat(data.h, len(best), axis=0), np.repeat(data.s, len(best)))
     ends = _newton(problem, copies, grid[best])
-    reached = problem.evaluate(ends, copies).value
+    reached = problem.value(ends, copies)
     lowest = int(np.argmin(reached))
     above = np.sort(reached - reached[lowest])
     others = tuple(float(one) for one, before in zip(above[1:], above[:-1], strict=True) if one - before > _SAME)
@@ -119,20 +121,25 @@ def minimise_all(problem: Profiled, data: Data, *, starts: int = 1) -> tuple[Flo
     gamma, value = np.empty((len(data.s), components)), np.full(len(data.s), np.inf)
     for start in range(starts):
         ended = _newton(problem, data, grid[order[:, start]])
-        reached = problem.evaluate(ended, data).value
+        reached = problem.value(ended, data)
         better = reached < value
         gamma[better], value[better] = ended[better], reached[better]
     return gamma, value
 
 
 def _grid(problem: Profiled) -> Floats:
-    components = len(problem.scale)
-    points = _POINTS.get(components, 3)
-    axis = np.concatenate([[0.0], np.geomspace(_LOWEST, _HIGHEST, points - 1)])
-    if points == 3:  # noqa: PLR2004 - five components and more
-        axis = np.array([0.0, 0.1, 10.0])
+    axis = _axis(_POINTS.get(len(problem.scale), 3))
+    if len(problem.scale) == 1:
+        return np.asarray(axis[:, None] / problem.scale)
     mesh = np.meshgrid(*[axis / scale for scale in problem.scale], indexing="ij")
     return np.stack([part.ravel() for part in mesh], axis=1)
+
+
+@cache
+def _axis(points: int) -> Floats:
+    if points == 3:  # noqa: PLR2004 - five components and more
+        return np.array([0.0, 0.1, 10.0])
+    return np.concatenate([[0.0], np.geomspace(_LOWEST, _HIGHEST, points - 1)])
 
 
 def _newton(problem: Profiled, data: Data, start: Floats) -> Floats:
@@ -141,7 +148,7 @@ def _newton(problem: Profiled, data: Data, start: Floats) -> Floats:
     polished = np.zeros(len(gamma), dtype=int)
     working = np.arange(len(gamma))
     for _ in range(_NEWTON_STEPS):
-        here, at = data.take(working), gamma[working]
+        here, at = (data, gamma.copy()) if len(working) == len(gamma) else (data.take(working), gamma[working])
         found = problem.evaluate(at, here)
         step, decrement = _direction(at, found.gradient, found.hessian, problem.scale)
         near = decrement < _DECREMENT
@@ -152,7 +159,7 @@ def _newton(problem: Profiled, data: Data, start: Floats) -> Floats:
             at[far] = _search(problem, here.take(far), at[far], step[far], found.value[far], found.gradient[far])
         at[at * problem.scale < SINGULAR_SD_RATIO**2 * 1e-2] = 0.0
         gamma[working] = at
-        working = working[polished[working] < _FULL_STEPS]
+        working = working[(polished[working] < _FULL_STEPS) & (decrement > _SETTLED)]
         if not len(working):
             break
     singular = gamma < SINGULAR_SD_RATIO**2
@@ -168,12 +175,11 @@ def _direction(at: Floats, gradient: Floats, hessian: Floats, scale: Floats) -> 
     unit = np.maximum(at, 1e-3 / scale)
     held = (at <= 0) & (gradient >= 0)
     slope = np.where(held, 0.0, gradient * unit)
+    if at.shape[1] == 1:
+        move = -slope / np.maximum(np.abs(hessian[:, 0] * unit * unit), 1e-10)
+        return move * unit, np.abs(slope * move)[:, 0]
     curved = hessian * unit[:, :, None] * unit[:, None, :]
     curved = np.where(held[:, :, None] | held[:, None, :], np.eye(at.shape[1]), curved)
-    if at.shape[1] == 1:
-        values, rotated = np.abs(curved[:, 0, :]), slope
-        move = -rotated / np.maximum(values, 1e-10)
-        return move * unit, np.abs(slope * move).sum(axis=1)
     values, vectors = np.linalg.eigh(curved)
     rotated = np.einsum("bij,bi->bj", vectors, slope)
     move = -np.einsum("bij,bj->bi", vectors, rotated / np.maximum(np.abs(values), 1e-10))
@@ -183,19 +189,18 @@ def _direction(at: Floats, gradient: Floats, hessian: Floats, scale: Floats) -> 
 
 def _search(problem: Profiled, data: Data, at: Floats, step: Floats, value: Floats, gradient: Floats) -> Floats:
     """Backtrack along the projected path until the criterion falls by a ten-thousandth of what was expected."""
-    length = np.ones(len(at))
     best = at.copy()
+    # a variance ratio does not grow more than a hundredfold at once
+    most = 100 * np.maximum(at, 1 / problem.scale)
     open_: NDArray[np.intp] = np.arange(len(at))
-    for _ in range(40):
-        trial = np.maximum(at[open_] + length[open_, None] * step[open_], 0.0)
-        # a variance ratio does not grow more than a hundredfold at once
-        trial = np.minimum(trial, 100 * np.maximum(at[open_], 1 / problem.scale))
-        reached = problem.evaluate(trial, data.take(open_)).value
-        expected = (gradient[open_] * (trial - at[open_])).sum(axis=1)
-        good = reached <= value[open_] + 1e-4 * np.minimum(expected, 0.0)
+    for halvings in range(40):
+        trial = np.minimum(np.maximum(at + 0.5**halvings * step, 0.0), most)
+        expected = (gradient * (trial - at)).sum(axis=1)
+        good = problem.value(trial, data) <= value + 1e-4 * np.minimum(expected, 0.0)
         best[open_[good]] = trial[good]
-        open_ = open_[~good]
-        if not len(open_):
+        left = np.flatnonzero(~good)
+        if not len(left):
             break
-        length[open_] /= 2
+        open_, data, most = open_[left], data.take(left), most[left]
+        at, step, value, gradient = at[left], step[left], value[left], gradient[left]
     return best
