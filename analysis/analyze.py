@@ -5,26 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from analysis.answer import answer
-from analysis.claims import judge_all, questions
-from analysis.contrasts import (
-    Source,
-    Weights,
-    contrast_family,
-    gain,
-    interaction_test,
-    marginal_means,
-    moderation,
-    moderation_id,
-)
-from analysis.errors import TableError
-from analysis.flags import flags
-from analysis.layout import Layout, layout_of
-from analysis.models import pairs, primary
-from analysis.results import SCHEMA, Analysis, Cell, Contrast
-from analysis.table import ACCURACIES, BASELINE, cell_label, finals
+from analysis.claims.answer import answer
+from analysis.claims.register import Registered
+from analysis.estimates import Estimates, estimate_all
+from analysis.flags import flags, told_apart
+from analysis.inference.effect_sizes import EffectSize, compare_groups
+from analysis.results import SCHEMA, AlternativeInterval, Analysis, Cell, PowerPoint, Rival, SeedsNeeded
+from analysis.runs.columns import BASELINE, cell_label
+from analysis.runs.frame import accuracy
+from analysis.runs.metric import ACCURACY, Metric
+from analysis.study import multiverse, precision, rivals
+from analysis.study.contrasts import marginal_means, moderation, moderation_id
+from analysis.study.diagnostics import assumptions, diagnostics
+from analysis.study.estimands import student_families
+from analysis.study.planning import Plan
 
 DEFAULT_MARGIN_PP = 0.2
 
@@ -32,96 +30,122 @@ DEFAULT_MARGIN_PP = 0.2
 def analyze(
     runs: pd.DataFrame,
     *,
+    claims: Sequence[Registered] = (),
     margin_pp: float = DEFAULT_MARGIN_PP,
-    metric: str = "test_acc_best",
+    metric: Metric = ACCURACY,
     student_order: Sequence[str] | None = None,
+    correct: NDArray[np.bool_] | None = None,
+    history: pd.DataFrame | None = None,
+    generator: np.random.Generator,
 ) -> Analysis:
     """Fit the models to the final rows and judge the claims.
 
     Args:
-        runs: A table that went through `analysis.table.check_runs`.
+        runs: A table that went through `analysis.runs.table.check_runs`.
+        claims: The register of claims.
         margin_pp: Smallest gain or interaction that matters, in percentage points, above 0.
-        metric: Accuracy column (`test_acc_best`, `test_acc_final` or `val_acc`), fractions.
+        metric: What runs are compared by.
         student_order: The two students to compare, smaller first; by default two ResNets by depth.
+        correct: Whether a run (row of `runs`) classifies a test image (column) rightly; None where it is not known.
+        history: The first version's gains table, where these are its successor's runs.
+        generator: Source of randomness for bootstrap and simulation.
 
     Returns:
-        The analysis; the same table gives the same answer to the last digit.
+        The analysis; the same table, and a generator in the same state, give the same answer to the last digit.
 
     Raises:
-        TableError: The table has no final rows, too few seeds, no spread, or gaps in `metric`.
-        ValueError: `margin_pp` or `metric` is out of range.
+        TableError: The table has no final rows, too few seeds, no spread, or gaps in the metric.
+        ValueError: `margin_pp` is out of range.
     """
     if not (margin_pp > 0 and math.isfinite(margin_pp)):
         raise ValueError(f"margin_pp must be a number above 0 (got {margin_pp})")
-    if metric not in ACCURACIES:
-        raise ValueError(f"metric must be one of {', '.join(ACCURACIES)} (got {metric})")
-    final = finals(runs)
-    _refuse_gaps(final, metric)
-    layout = layout_of(final, student_order)
-    shared = "teachers:" + ("+".join(layout.shared_teachers) or "none shared")
-
-    models = [primary(final, metric, "all"), pairs(final, metric, "all")]
-    contrasts = [*_primary_contrasts(models[0].source, layout), *_pair_gains(models[1].source, final)]
-    sources = [models[0].source]
-    if layout.shared_teachers:
-        taught = final["teacher"].isin(["", *layout.shared_teachers]) & final["student"].isin(layout.pair or ())
-        same_teacher = primary(final[taught], metric, shared)
-        models.append(same_teacher)
-        sources.append(same_teacher.source)
-        contrasts += _primary_contrasts(same_teacher.source, layout)
-    claims = judge_all(questions(layout, shared), contrasts, margin_pp, layout.seeds)
+    found = estimate_all(runs, metric=metric, student_order=student_order, correct=correct, history=history)
+    frame, main, layout = found.frame, found.main, found.layout
+    judged = found.judged(claims, margin_pp)
+    likelihood_ratios = precision.likelihood_ratio_tests(main.first, frame, generator)
+    curve = multiverse.specifications(runs, layout, metric, generator)
+    compared = rivals.rivals(found.gaps, generator)
+    residuals = diagnostics(main.used, [f"{c}, seed {s}" for c, s in zip(frame["cell"], frame["seed"], strict=True)])
+    points, needed = _planned(found, margin_pp)
     return Analysis(
         schema=SCHEMA,
-        metric=metric,
+        metric=metric.name,
+        higher_is_better=metric.higher_is_better,
         margin_pp=margin_pp,
-        n_runs=len(final),
-        answer=answer(claims, layout, margin_pp),
-        flags=flags(runs, final, layout, models),
-        cells=_cells(final, metric),
-        emmeans=tuple(row for s in sources for row in marginal_means(s, layout.students, layout.methods)),
-        contrasts=tuple(contrasts),
-        variance_components=tuple(row for model in models for row in model.variance_components),
-        omnibus=tuple(row for s in sources for row in interaction_test(s, layout.students, layout.methods)),
-        claims=claims,
-        models=tuple(row for model in models for row in model.models),
+        n_runs=len(found.final),
+        answer=answer(judged, layout),
+        flags=_flags(runs, found, compared, known=correct is not None),
+        cells=_cells(found.final, metric),
+        emmeans=tuple(row for s in found.sources for row in marginal_means(s, layout.students, layout.methods)),
+        contrasts=tuple(found.contrasts),
+        fidelity=tuple(found.fidelity),
+        variance_components=tuple(found.variances),
+        omnibus=(*found.omnibus, *likelihood_ratios),
+        claims=judged,
+        models=tuple(found.models),
+        intervals=(*_intervals(found, generator), *found.intervals),
+        multiverse=curve,
+        choices=multiverse.choices(curve),
+        rivals=compared,
+        power=points,
+        seeds_needed=needed,
+        effect_sizes=_effect_sizes(found.final, metric),
+        diagnostics=residuals,
+        assumptions=assumptions(residuals, [str(cell) for cell in frame["cell"]]),
+        history=found.history,
     )
 
 
-def _primary_contrasts(source: Source, layout: Layout) -> tuple[Contrast, ...]:
-    gains = {f"gain:{s}:{m}": gain(s, m) for s in layout.students for m in layout.methods}
-    rows = contrast_family(source, "gains", gains)
+def _intervals(found: Estimates, generator: np.random.Generator) -> tuple[AlternativeInterval, ...]:
+    layout = found.layout
     if layout.pair is None:
-        return rows
-    moderated = {moderation_id(*layout.pair, m): moderation(*layout.pair, m) for m in layout.methods}
-    rows += contrast_family(source, "moderation", moderated)
-    between = {
-        moderation_id(*layout.pair, "feature", "logit"): moderation(*layout.pair, "feature", "logit"),
+        return ()
+    asked = {
+        moderation_id(*layout.pair, method): (method, moderation(*layout.pair, method))
+        for method in layout.methods
+        if found.main.used.cells.keys() >= moderation(*layout.pair, method).keys()
     }
-    return rows + contrast_family(source, "feature-logit", between)
+    return precision.alternative_intervals(found.main, found.frame, asked, layout.pair, generator)
 
 
-def _pair_gains(source: Source, final: pd.DataFrame) -> tuple[Contrast, ...]:
-    cells = final[["teacher", "student", "method"]].drop_duplicates()
-    gains: dict[str, Weights] = {}
-    for teacher, student, method in cells.itertuples(index=False):
-        if method != BASELINE:
-            label = cell_label(teacher, student, method)
-            gains[f"gain:{label}"] = {label: 1.0, cell_label("", student, BASELINE): -1.0}
-    return contrast_family(source, "pair-gains", gains)
+def _planned(found: Estimates, margin_pp: float) -> tuple[tuple[PowerPoint, ...], tuple[SeedsNeeded, ...]]:
+    """Planning for the moderation contrasts, or for the gains where there are none."""
+    source, families = found.main.used, student_families(found.layout)
+    contrasts = families.get("moderation") or families["gains"]
+    contrasts = {name: weights for name, weights in contrasts.items() if source.cells.keys() >= weights.keys()}
+    plan = Plan(source, found.frame)
+    effects = (margin_pp / 2, margin_pp, 2 * margin_pp)
+    return (
+        precision.power_points(source, plan, contrasts, effects, margin_pp),
+        precision.seeds_needed(source, plan, contrasts, effects, precision.POWERS),
+    )
 
 
-def _refuse_gaps(final: pd.DataFrame, metric: str) -> None:
-    empty = final[final[metric].isna()]
-    if not empty.empty:
-        run = empty.iloc[0]
-        label = cell_label(run["teacher"], run["student"], run["method"])
-        raise TableError(f"stage `final`, {label}, seed {run['seed']}: column {metric} is empty; fill it in.")
-
-
-def _cells(final: pd.DataFrame, metric: str) -> tuple[Cell, ...]:
+def _effect_sizes(final: pd.DataFrame, metric: Metric) -> tuple[EffectSize, ...]:
+    """Standardised gain of each distilled cell over its student's baseline."""
+    pct = 100 * accuracy(final, metric)
+    cells = dict.fromkeys(zip(final["teacher"], final["student"], final["method"], strict=True))
     rows = []
+    for teacher, student, method in cells:
+        own = pct[(final["teacher"] == teacher) & (final["student"] == student) & (final["method"] == method)]
+        base = pct[(final["student"] == student) & (final["method"] == BASELINE)]
+        if method != BASELINE and len(base) > 1 and np.ptp([*(own - own.mean()), *(base - base.mean())]) > 0:
+            rows.append(compare_groups(own.to_list(), base.to_list(), f"gain:{cell_label(teacher, student, method)}"))
+    return tuple(rows)
+
+
+def _flags(runs: pd.DataFrame, found: Estimates, compared: Sequence[Rival], *, known: bool) -> tuple[str, ...]:
+    told = [*flags(runs, found.final, found.layout, found.metric, found.fitted), told_apart(compared)]
+    if not known:
+        told.append("Per-image correctness is not known: all intervals are for these test images, other seeds.")
+    return tuple(flag for flag in told if flag)
+
+
+def _cells(final: pd.DataFrame, metric: Metric) -> tuple[Cell, ...]:
+    rows = []
+    pct = 100 * accuracy(final, metric)
     for (teacher, student, method), runs in final.groupby(["teacher", "student", "method"]):
-        accuracy_pct = 100 * runs[metric]
+        own = pct[runs.index]
         alpha, temperature = runs["alpha"].iloc[0], runs["temperature"].iloc[0]
         rows.append(
             Cell(
@@ -131,8 +155,8 @@ def _cells(final: pd.DataFrame, metric: str) -> tuple[Cell, ...]:
                 alpha=None if math.isnan(alpha) else float(alpha),
                 temperature=None if math.isnan(temperature) else float(temperature),
                 n=len(runs),
-                mean_pct=float(accuracy_pct.mean()),
-                sd_pp=float(accuracy_pct.std(ddof=1)),
+                mean_pct=float(own.mean()),
+                sd_pp=float(own.std(ddof=1)) if len(own) > 1 else None,
             )
         )
     return tuple(rows)

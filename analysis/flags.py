@@ -6,31 +6,62 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.layout import Layout, cell_sizes
-from analysis.models import Fitted
-from analysis.table import BASELINE, distinct_runs
+from analysis.results import Rival
+from analysis.runs.columns import BASELINE
+from analysis.runs.content import missing_cells, suspected_copies, unequal_seeds
+from analysis.runs.layout import Layout
+from analysis.runs.metric import Metric
+from analysis.runs.table import UNNAMED_TEACHER, distinct_runs
+from analysis.study.models import Fitted
 
 
-def flags(runs: pd.DataFrame, final: pd.DataFrame, layout: Layout, fitted: Sequence[Fitted]) -> tuple[str, ...]:
-    """Every flag that applies.
+def flags(
+    runs: pd.DataFrame, final: pd.DataFrame, layout: Layout, metric: Metric, fitted: Sequence[Fitted]
+) -> tuple[str, ...]:
+    """Every flag that applies to the runs.
 
     Args:
         runs: The whole checked table.
         final: Its final rows.
         layout: Their shape.
+        metric: The metric analysed.
         fitted: The models.
     """
     found = [
+        _direction(metric),
         _selection(runs, final),
         _checkpoints(final),
-        _few_seeds(final),
-        *(_singular(model) for model in fitted),
-        *(_unbalanced(model) for model in fitted),
-        *_no_baseline(final, layout),
+        *missing_cells(final),
+        *unequal_seeds(final),
+        *suspected_copies(runs),
+        _singular(fitted),
+        *(note for model in fitted for note in model.notes),
         f"Capacity as a moderator is not tested: {layout.no_pair}." if layout.no_pair else "",
         _repeated(runs),
     ]
     return tuple(flag for flag in found if flag)
+
+
+def told_apart(rivals: Sequence[Rival]) -> str:
+    """How far the runs can tell what moderates the gain; empty where nothing was compared."""
+    compared = [rival for rival in rivals if rival.moderator != "none"]
+    if not compared:
+        return ""
+    same = [rival.moderator for rival in compared if (rival.correlation_with_student or 0) > 1 - 1e-8]
+    alias = f"{', '.join(same)} are one moderator here, since there are two students" if len(same) > 1 else ""
+    others = [rival for rival in compared if rival.moderator not in same]
+    found = "; ".join(
+        f"{rival.moderator} is found in {rival.chosen_if_true:.0%} of data sets in which it is the truth"
+        for rival in others
+    )
+    rest = f"{found}" if others else ""
+    return f"Rival moderators: {'; '.join(part for part in (alias, rest) if part)}." if alias or rest else ""
+
+
+def _direction(metric: Metric) -> str:
+    if metric.higher_is_better:
+        return ""
+    return f"Of {metric.name} a lower value is better: 1 - {metric.name} is analysed, so that a gain is a reduction."
 
 
 def _selection(runs: pd.DataFrame, final: pd.DataFrame) -> str:
@@ -48,44 +79,22 @@ def _checkpoints(final: pd.DataFrame) -> str:
     teachers = sorted(set(final["teacher"]) - {""})
     if not teachers:
         return ""
+    if teachers == [UNNAMED_TEACHER]:
+        return "The table names no teachers: intervals hold for those that were used, and none are compared."
     return (
         "Teacher checkpoints are not told apart: all students of a teacher are taken to share one, so "
         f"intervals hold for these checkpoints of {', '.join(teachers)} only."
     )
 
 
-def _few_seeds(final: pd.DataFrame) -> str:
-    runs = cell_sizes(final)
-    most = max(runs.values())
-    short = [f"{cell} ({n})" for cell, n in runs.items() if n < most]
-    return f"Cells with fewer than {most} seeds: {', '.join(short)}." if short else ""
-
-
-def _singular(model: Fitted) -> str:
-    if not model.source.singular:
+def _singular(fitted: Sequence[Fitted]) -> str:
+    names = [f"{model.first.model} ({model.first.subset})" for model in fitted if model.first.singular]
+    if not names:
         return ""
     return (
-        f"{_name(model)}: the fit is singular (the variance between student:seed groups is estimated as 0), "
-        "which is common with few seeds; it was refitted without that component; contrasts are the refit's."
+        f"Singular fits (a variance estimated as 0, which is common with few seeds): {', '.join(names)}. Each was "
+        "refitted without that variance; both are shown, and claims rest on the refit."
     )
-
-
-def _unbalanced(model: Fitted) -> str:
-    if model.source.fit.df_rule != "containment":
-        return ""
-    return (
-        f"{_name(model)}: the table is unbalanced (not every student:seed holds the same runs); "
-        "degrees of freedom are by containment, an approximation."
-    )
-
-
-def _no_baseline(final: pd.DataFrame, layout: Layout) -> list[str]:
-    trained = set(final.loc[final["method"] == BASELINE, "student"])
-    return [
-        f"{student} has no baseline among the final runs, so its gains cannot be estimated."
-        for student in layout.students
-        if student not in trained
-    ]
 
 
 def _repeated(runs: pd.DataFrame) -> str:
@@ -93,7 +102,3 @@ def _repeated(runs: pd.DataFrame) -> str:
     if distinct == len(runs):
         return ""
     return f"{len(runs)} rows are {distinct} distinct runs: a run that stands in several stages counts once."
-
-
-def _name(model: Fitted) -> str:
-    return f"Model {model.source.model} ({model.source.subset})"

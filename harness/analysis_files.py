@@ -9,17 +9,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from analysis.results import (
-    SCHEMA,
-    Analysis,
-    Cell,
-    Claim,
-    Contrast,
-    EmMean,
-    ModelFit,
-    Omnibus,
-    VarianceComponent,
-)
+from analysis import results
+from analysis.inference.effect_sizes import EffectSize
+from analysis.results import SCHEMA, Analysis
 from harness.errors import StoreError
 from harness.files import write_json
 from harness.tables import write_table
@@ -27,15 +19,32 @@ from harness.tables import write_table
 JSON_NAME = "analysis.json"
 # one file a table: its name is the field of Analysis
 TABLES = {
-    "cells": Cell,
-    "emmeans": EmMean,
-    "contrasts": Contrast,
-    "variance_components": VarianceComponent,
-    "omnibus": Omnibus,
-    "claims": Claim,
-    "models": ModelFit,
+    "contrasts": results.Contrast,
+    "emmeans": results.EmMean,
+    "variance_components": results.VarianceComponent,
+    "omnibus": results.Omnibus,
+    "claims": results.Claim,
+    "multiverse": results.Specification,
+    "choices": results.Choice,
+    "power": results.PowerPoint,
+    "seeds_needed": results.SeedsNeeded,
+    "diagnostics": results.Diagnostic,
+    "assumptions": results.Assumption,
+    "models": results.ModelFit,
+    "intervals": results.AlternativeInterval,
+    "effect_sizes": EffectSize,
+    "rivals": results.Rival,
+    "fidelity": results.Fidelity,
+    "history": results.Version,
+    "cells": results.Cell,
 }
 _ADAPTER = TypeAdapter(Analysis)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of `analysis.json`, of the version that its `schema` field names."""
+    schema = _ADAPTER.json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": SCHEMA, **schema}
 
 
 def analysis_to_dict(analysis: Analysis) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""From run folders to tables: the runs table, mean convergence curves, plain metrics, and the environment."""
+"""From run folders to tables: runs, per-image correctness, mean convergence curves, metrics, the environment."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from harness import __version__
+from harness.correctness import write_correct
 from harness.errors import StoreError
 from harness.files import write_json, write_whole
 from harness.selection import read_selected
@@ -61,7 +62,7 @@ class Collected:
 
 
 def collect(study: Study, workspace: Workspace, *, partial: bool) -> Collected:
-    """Write runs.csv, convergence.csv, metrics.json and environment.json.
+    """Write runs.csv, correct.npz, convergence.csv, metrics.json and environment.json.
 
     Args:
         study: The study.
@@ -76,11 +77,13 @@ def collect(study: Study, workspace: Workspace, *, partial: bool) -> Collected:
     """
     store = Store(workspace.runs)
     found: list[tuple[Entry, RunRecord]] = []
+    packed: dict[str, bytes] = {}
     left_out = []
     for entry in plan(study, read_selected(workspace.selected, study)):
         check = store.check(entry)
         if check.record is not None:
             found.append((entry, check.record))
+            packed[check.record.files[records.CORRECT_BEST]] = (store.folder(entry) / records.CORRECT_BEST).read_bytes()
         else:
             left_out.append(f"{entry.phase}/{entry.label} ({check.reason or check.state})")
     if left_out and (not partial or not found):
@@ -91,6 +94,7 @@ def collect(study: Study, workspace: Workspace, *, partial: bool) -> Collected:
         )
     distinct = {record.spec_sha256: record for _, record in found}
     write_table(workspace.runs_table, [_row(workspace.profile, *pair) for pair in found])
+    write_correct(workspace.correct, packed, found[0][1].test_images)
     write_whole(workspace.convergence, _convergence(found))
     write_json(workspace.metrics, _metrics(found, len(distinct)))
     write_json(workspace.environment, _environment(study, workspace.profile, list(distinct.values())))

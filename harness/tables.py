@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis.table import check_runs
+from analysis.runs.metric import ACCURACY, Metric
+from analysis.runs.table import check_runs
 from harness.errors import KdcapError
 from harness.files import write_whole
 
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
-def read_runs(path: Path) -> pd.DataFrame:
+def read_runs(path: Path, metric: Metric = ACCURACY) -> pd.DataFrame:
     """Read and check a runs table.
 
     Args:
-        path: CSV file, a row per entry of the plan (`analysis.table.COLUMNS`), accuracies as fractions.
+        path: CSV file, a row per entry of the plan (`analysis.runs.table.COLUMNS`), accuracies as fractions.
+        metric: What runs are compared by; see `analysis.runs.table.check_runs`.
 
     Returns:
         The checked, typed frame in canonical row order.
@@ -33,17 +35,39 @@ def read_runs(path: Path) -> pd.DataFrame:
         analysis.errors.TableError: The table breaks its schema.
     """
     try:
-        # as text, blank lines kept: messages then repeat what was written and count lines as an editor
-        raw = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8")
+        text = path.read_bytes().decode("utf-8-sig")  # spreadsheets put a byte-order mark in front
+        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except FileNotFoundError:
         raise KdcapError(
             f"no runs table at {path}; make it with `harness collect` or name another with --runs."
         ) from None
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise KdcapError(
-            f"{path} is no CSV file with a header and a row per run ({str(error).strip()}); check the path."
-        ) from None
-    return check_runs(raw, str(path))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise _no_table(path, str(error)) from None
+    while lines and not any(value.strip() for value in lines[-1]):
+        lines.pop()
+    if not lines:
+        raise _no_table(path, "it is empty")
+    return check_runs(_frame(lines, path), str(path), metric)
+
+
+def _frame(lines: list[list[str]], path: Path) -> pd.DataFrame:
+    """The lines as text; blank ones are kept, so that messages count lines as an editor does."""
+    header, *rows = lines
+    for name, sign in (("semicolons", ";"), ("tabs", "\t")):
+        if len(header) == 1 and sign in header[0]:
+            raise KdcapError(
+                f"{path}: values are separated by {name}, and kdcap reads commas; save the table as "
+                "comma-separated CSV, with decimal points."
+            )
+    for row, values in enumerate(rows):
+        if values and len(values) != len(header):
+            problem = f"row {row + 2} has {len(values)} values and the header {len(header)} names"
+            raise _no_table(path, f"{problem}; quote names with commas, and write decimal points")
+    return pd.DataFrame([values or [""] * len(header) for values in rows], columns=header, dtype="str")
+
+
+def _no_table(path: Path, why: str) -> KdcapError:
+    return KdcapError(f"{path} is no CSV file with a header and a row per run ({why}); check the file.")
 
 
 def write_table(path: Path, rows: Sequence[DataclassInstance], row_type: type[DataclassInstance] | None = None) -> None:

@@ -39,6 +39,11 @@ class Workspace:
         return self.results / "runs.csv"
 
     @property
+    def correct(self) -> Path:
+        """Which test images each run got right."""
+        return self.results / "correct.npz"
+
+    @property
     def convergence(self) -> Path:
         """Mean validation accuracy an epoch, for `dvc plots show`."""
         return self.results / "convergence.csv"

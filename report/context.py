@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from analysis.results import Analysis
+from analysis.results import Claim, Contrast
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,23 @@ class Verification:
 
 
 @dataclass(frozen=True)
+class Published:
+    """What the published runs say, analysed as ours are.
+
+    Attributes:
+        source: Where they come from.
+        margin_pp: Margin that they were judged by.
+        contrasts: Their contrasts.
+        claims: Their judged claims.
+    """
+
+    source: str
+    margin_pp: float
+    contrasts: tuple[Contrast, ...]
+    claims: tuple[Claim, ...]
+
+
+@dataclass(frozen=True)
 class ReportContext:
     """Everything on the page that is neither a run nor an estimate.
 
@@ -32,8 +49,7 @@ class ReportContext:
         banner: Sentence that says what these numbers are not; empty when they are what they seem.
         environment: Versions, device, threads and digests, as label and value.
         verification: Outcome of `harness verify` on these very runs, None if there is none.
-        published: Analysis of the published runs, shown beside ours where estimands are the same, or None.
-        published_source: Where the published runs come from.
+        published: What the published runs say, shown beside ours where estimands are the same, or None.
     """
 
     title: str
@@ -42,5 +58,4 @@ class ReportContext:
     banner: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     verification: Verification | None = None
-    published: Analysis | None = None
-    published_source: str = ""
+    published: Published | None = None

@@ -13,12 +13,14 @@ import pandas as pd
 from markupsafe import Markup
 
 from analysis.results import Analysis, Claim
-from report import markdown, numbers, tables, words
-from report.context import ReportContext
+from report import evidence, markdown, numbers, tables, words
+from report.context import Published, ReportContext
+from report.drawers import drawers
+from report.estimands import GAINS, MODERATION
 from report.figures.forest import forest
 from report.figures.interaction import interaction
 
-SCHEMA = "kdcap.report/1"
+SCHEMA = "kdcap.report/2"
 
 
 def render(analysis: Analysis, runs: pd.DataFrame, context: ReportContext) -> str:
@@ -26,7 +28,7 @@ def render(analysis: Analysis, runs: pd.DataFrame, context: ReportContext) -> st
 
     Args:
         analysis: What the runs say.
-        runs: The runs table behind it, as `analysis.table.check_runs` returns it (accuracies are fractions).
+        runs: The runs table behind it, as `analysis.runs.table.check_runs` returns it (accuracies are fractions).
         context: Where the runs come from, and what they may be compared with.
 
     Returns:
@@ -44,18 +46,15 @@ def render(analysis: Analysis, runs: pd.DataFrame, context: ReportContext) -> st
             context=context,
             question=words.QUESTION,
             headline=headline(analysis),
+            labels=words.contrast_labels(analysis),
             published_claims={claim.id: claim for claim in context.published.claims} if context.published else {},
             pictures=[forest(analysis, context.published), interaction(analysis, runs)],
-            evidence=[
-                *contrast_tables(analysis, context.published),
-                tables.cell_table(analysis),
-                tables.emmean_table(analysis),
-                tables.variance_table(analysis),
-                tables.omnibus_table(analysis),
-            ],
+            evidence=[*contrast_tables(analysis, context.published), tables.cell_table(analysis)],
+            drawers=drawers(analysis),
+            engines=evidence.engine_table(analysis),
             limits=(*analysis.flags, *words.LIMITS),
-            definitions=words.DEFINITIONS,
-            runs=tables.run_table(runs),
+            definitions=words.definitions(analysis),
+            runs=tables.run_table(runs, analysis.metric),
             style=Markup(style),  # noqa: S704 - the package's own style sheet
             style_digest=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         )
@@ -74,19 +73,25 @@ def render_markdown(analysis: Analysis, context: ReportContext) -> str:
 
 
 def render_json(analysis: Analysis, context: ReportContext) -> dict[str, Any]:
-    """The report's main numbers for machines, in the units that the keys name."""
-    contrasts = [dataclasses.asdict(contrast) for contrast in analysis.contrasts]
+    """The report's main numbers for machines, in the units that the keys name (a claim names its own)."""
+
+    def contrasts(families: tuple[str, ...]) -> list[dict[str, Any]]:
+        return [dataclasses.asdict(row) for row in analysis.contrasts if row.family in families]
+
     return {
         "schema": SCHEMA,
         "title": context.title,
         "profile": context.profile,
         "dataset": context.dataset,
         "banner": context.banner,
+        "metric": analysis.metric,
+        "higher_is_better": analysis.higher_is_better,
         "answer": list(analysis.answer),
         "flags": list(analysis.flags),
         "claims": [dataclasses.asdict(claim) for claim in analysis.claims],
-        "moderation": [row for row in contrasts if row["contrast"].startswith("moderation:")],
-        "gains": [row for row in contrasts if row["contrast"].startswith("gain:")],
+        "moderation": contrasts(MODERATION),
+        "gains": contrasts(GAINS),
+        "seeds_needed": [dataclasses.asdict(row) for row in analysis.seeds_needed],
         "environment": dict(context.environment),
         "verification": dataclasses.asdict(context.verification) if context.verification else None,
     }
@@ -99,14 +104,15 @@ def headline(analysis: Analysis) -> tuple[Claim, ...]:
         for claim in analysis.claims
         if claim.subset == "all" and claim.contrast.startswith("moderation:") and "-none:" in claim.contrast
     ]
-    return tuple(asked) or analysis.claims[:1]
+    tested = [claim for claim in asked if claim.verdict != "not tested"]
+    return tuple(tested or asked) or analysis.claims[:1]
 
 
-def contrast_tables(analysis: Analysis, published: Analysis | None) -> tuple[tables.Table, tables.Table]:
+def contrast_tables(analysis: Analysis, published: Published | None) -> tuple[tables.Table, tables.Table]:
     """The two tables of contrasts: what the question asks, and the gains it rests on."""
     return (
-        tables.contrast_table(analysis, published, "moderation", "Moderation: differences between gains"),
-        tables.contrast_table(analysis, published, "gain", "Gains over the student trained alone"),
+        tables.contrast_table(analysis, published, "moderation", "Moderation: differences between gains", MODERATION),
+        tables.contrast_table(analysis, published, "gain", "Gains over the student trained alone", GAINS),
     )
 
 
@@ -122,8 +128,15 @@ def environment() -> jinja2.Environment:
     made.filters |= {
         "number": numbers.number,
         "typeset": numbers.typeset,
-        "subset_name": words.subset_name,
+        "fit_name": tables.fit_name,
+        "response_name": words.response_name,
+        "effect_unit": numbers.effect_unit,
+        "held_against": tables.held_against,
         "svg": Markup,
     }
-    made.globals |= {"estimate": tables.estimate, "verdict_mark": words.VERDICT_MARKS.__getitem__}
+    made.globals |= {
+        "claim_statement": words.claim_statement,
+        "interval": numbers.interval,
+        "verdict_mark": words.VERDICT_MARKS.__getitem__,
+    }
     return made

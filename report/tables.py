@@ -1,18 +1,22 @@
-"""Tables as text: what stands in every cell of every table, ready for HTML or markdown."""
+"""Tables as text: what stands in every cell of the main tables, ready for HTML or markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pandas as pd
 
-from analysis.results import Analysis, Contrast, EmMean, Omnibus, VarianceComponent
-from report.numbers import MISSING, interval, number
-from report.words import architecture, contrast_labels, subset_name
+from analysis.results import Analysis, Claim, Contrast, EmMean, Fidelity, ModelFit, Omnibus, VarianceComponent
+from analysis.runs.columns import ACCURACIES
+from report.context import Published
+from report.estimands import Estimand, beside, estimand, is_for_new_images, is_refit, plain_model, that_count
+from report.numbers import MISSING, effect_unit, estimate, interval, number
+from report.words import architecture, cell_name, contrast_labels, df_method, metric_name, response_name, subset_name
 
 Row = TypeVar("Row")
+Fitted = Contrast | Fidelity | EmMean | VarianceComponent | Omnibus | ModelFit
 Spec = tuple[str, bool, Callable[[Row], str]]  # heading, whether numeric, what a row shows there
 
 ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
@@ -37,73 +41,112 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-def published_contrasts(published: Analysis | None) -> dict[tuple[str, str, str, str], Contrast]:
-    """The published contrasts by what makes two estimands the same: model, metric, subset and contrast."""
-    return {key(contrast): contrast for contrast in published.contrasts} if published else {}
+def build(name: str, caption: str, specs: Sequence[Spec[Row]], rows: Iterable[Row]) -> Table:
+    """A table from what each column shows of a row.
+
+    Args:
+        name: Id of the table in the page.
+        caption: Its caption.
+        specs: Heading, whether numeric, and text of a row, column by column.
+        rows: The rows.
+    """
+    columns = tuple(Column(heading, numeric) for heading, numeric, _ in specs)
+    return Table(name, caption, columns, tuple(tuple(show(row) for _, _, show in specs) for row in rows))
 
 
-def key(contrast: Contrast) -> tuple[str, str, str, str]:
-    """What makes two contrasts estimates of the same thing."""
-    return contrast.model, contrast.metric, contrast.subset, contrast.contrast
+def contrast_table(
+    analysis: Analysis, published: Published | None, name: str, caption: str, families: Collection[str]
+) -> Table:
+    """Contrasts of some families, each with its uncertainty and, where there is one, the published estimate.
 
-
-def contrast_table(analysis: Analysis, published: Analysis | None, kind: str, caption: str) -> Table:
-    """Contrasts of one kind, each with its uncertainty and, where there is one, the published estimate.
+    Of a singular fit both the fit and the refit stand there, one below the other.
 
     Args:
         analysis: The analysis to show.
-        published: Analysis of the published runs, or None.
-        kind: What the contrast's identifier begins with: `gain` or `moderation`.
+        published: What the published runs say, or None.
+        name: Id of the table in the page.
         caption: Caption of the table.
+        families: Families of contrasts to show.
     """
     labels = contrast_labels(analysis)
-    theirs = published_contrasts(published)
+    of_family = [row for row in analysis.contrasts if row.family in families]
+    rows = beside(of_family)
+    counts = that_count(of_family).values()
+    theirs = that_count(published.contrasts) if published else {}
+    others = {estimand(row): row for row in of_family if is_for_new_images(row.model)}
+
+    first = {(row.subset, row.contrast): plain_model(row.model) for row in reversed(rows)}
+
+    def label(row: Contrast) -> str:
+        name, model = labels.get(row.contrast, row.contrast), plain_model(row.model)
+        return name if model == first[row.subset, row.contrast] else f"{name}, {model} model"
+
+    def beside_it(row: Contrast, there: Mapping[Estimand, Contrast]) -> Contrast | None:
+        return there.get(estimand(row)) if row in counts else None
 
     def their_estimate(row: Contrast) -> str:
-        found = theirs.get(key(row))
-        return estimate(found.estimate_pp, found.ci_low_pp, found.ci_high_pp) if found else MISSING
+        found = beside_it(row, theirs)
+        return estimate(found.estimate_pp, found.ci_low_pp, found.ci_high_pp, "signed_pp") if found else MISSING
+
+    def other_images(row: Contrast) -> str:
+        found = beside_it(row, others)
+        return interval(found.ci_low_pp, found.ci_high_pp, "signed_pp") if found else MISSING
 
     columns: list[Spec[Contrast]] = [
-        ("Contrast", False, lambda c: labels.get(c.contrast, c.contrast)),
+        ("Contrast", False, lambda c: told_apart(label(c), c)),
         ("Estimate (pp)", True, lambda c: number(c.estimate_pp, "signed_pp")),
         ("95% interval (pp)", True, lambda c: interval(c.ci_low_pp, c.ci_high_pp, "signed_pp")),
         ("SE (pp)", True, lambda c: number(c.se_pp, "pp")),
-        ("df", True, lambda c: number(c.df, "df")),
+        ("df", True, lambda c: degrees(c.df, c.df_method)),
         ("p", True, lambda c: number(c.p, "p")),
         ("p (Holm)", True, lambda c: number(c.p_holm, "p")),
         ("Runs", True, lambda c: number(c.n, "plain")),
-        ("Model", False, _fit),
+        ("Model", False, lambda c: plain_model(c.model)),
     ]
-    if theirs:
+    if any(beside_it(row, theirs) for row in rows):
         columns.insert(3, ("Published (pp)", True, their_estimate))
-    return _table(kind, caption, columns, (c for c in analysis.contrasts if c.contrast.startswith(f"{kind}:")))
+    if others:
+        columns.insert(3, ("95% interval, other images (pp)", True, other_images))
+    return build(name, caption, columns, rows)
 
 
 def claim_table(analysis: Analysis) -> Table:
     """The claims with their verdicts, in short."""
-    return _table(
+    return build(
         "claims",
         "Claims and verdicts",
         [
             ("Claim", False, lambda c: c.sentence),
             ("Verdict", False, lambda c: c.verdict),
-            (
-                "Estimate and adjusted 95% interval (pp)",
-                True,
-                lambda c: estimate(c.estimate_pp, c.ci_low_pp, c.ci_high_pp),
-            ),
+            ("Estimate and adjusted 95% interval", True, claim_estimate),
             ("p (Holm)", True, lambda c: number(c.p_holm, "p")),
-            ("Margin (pp)", True, lambda c: number(c.margin_pp, "pp")),
+            ("Held against", False, held_against),
         ],
         analysis.claims,
     )
 
 
+def claim_estimate(claim: Claim) -> str:
+    """Estimate, interval and unit of a claim."""
+    found = estimate(claim.estimate, claim.ci_low, claim.ci_high, effect_unit(claim.unit))
+    return found if claim.estimate is None else f"{found} {claim.unit}"
+
+
+def held_against(claim: Claim) -> str:
+    """What decides a claim: its direction or threshold, and the margin."""
+    margin = f"{number(claim.margin, 'plain')} {claim.unit}"
+    if claim.kind == "null":
+        return f"none beyond ±{margin}"
+    if claim.kind == "at least":
+        return f"at least {number(claim.threshold, 'plain')}, less {margin}"
+    return f"above 0, margin {margin}"
+
+
 def cell_table(analysis: Analysis) -> Table:
     """Mean, spread and number of runs of every cell, before any model."""
-    return _table(
+    return build(
         "cells",
-        "Cells: test accuracy over seeds, before any model.",
+        f"Cells: {metric_name(analysis)} over seeds, before any model.",
         [
             ("Cell", False, lambda c: cell_name(c.teacher, c.student, c.method)),
             (ALPHA, True, lambda c: number(c.alpha, "plain")),
@@ -118,17 +161,17 @@ def cell_table(analysis: Analysis) -> Table:
 
 def emmean_table(analysis: Analysis) -> Table:
     """Estimated marginal means: accuracy of each student under each method, as the model sees it."""
-    return _table(
+    return build(
         "emmeans",
-        "Estimated marginal means: test accuracy of each student under each method, as the model sees it.",
+        f"Estimated marginal means: {metric_name(analysis)} of each student under each method, as the model sees it.",
         [
-            ("Student and method", False, lambda m: f"{architecture(m.student)}, {m.method}"),
+            ("Student and method", False, lambda m: told_apart(f"{architecture(m.student)}, {m.method}", m)),
             ("Mean (%)", True, lambda m: number(m.mean_pct, "pct")),
             ("95% interval (%)", True, lambda m: interval(m.ci_low_pct, m.ci_high_pct, "pct")),
             ("SE (pp)", True, lambda m: number(m.se_pp, "pp")),
-            ("df", True, lambda m: number(m.df, "df")),
+            ("df", True, lambda m: degrees(m.df, m.df_method)),
             ("Runs", True, lambda m: number(m.n, "plain")),
-            ("Model", False, _fit),
+            ("Model", False, lambda m: plain_model(m.model)),
         ],
         analysis.emmeans,
     )
@@ -136,39 +179,57 @@ def emmean_table(analysis: Analysis) -> Table:
 
 def variance_table(analysis: Analysis) -> Table:
     """Variance components of each model."""
-    return _table(
+    return build(
         "variance",
-        "Variance components: how much results differ from seed to seed, and within a seed.",
+        "Variance components: how much results differ from seed to seed, and within a seed. Intervals by profile "
+        "likelihood, for the main models.",
         [
-            ("Component", False, lambda v: v.component),
+            (
+                "Model and component",
+                False,
+                lambda v: f"{fit_name(v, response_name(v.metric, analysis))}: {v.component}",
+            ),
             ("SD (pp)", True, lambda v: number(v.sd_pp, "pp")),
+            ("95% interval (pp)", True, lambda v: interval(v.sd_ci_low_pp, v.sd_ci_high_pp, "pp")),
             ("Variance (pp²)", True, lambda v: number(v.variance_pp2, "pp2")),
             ("Share (%)", True, lambda v: number(v.share, "share")),
-            ("Model", False, _fit),
         ],
         analysis.variance_components,
     )
 
 
 def omnibus_table(analysis: Analysis) -> Table:
-    """Joint F tests of the models' terms."""
-    return _table(
+    """Joint tests of the models' terms."""
+
+    def freedom(row: Omnibus) -> str:
+        ends = (number(row.df_num, "df"), "" if row.df_den is None else number(row.df_den, "df"))
+        return ", ".join(filter(None, ends))
+
+    return build(
         "omnibus",
-        "Joint tests of each term. The verdicts rest on the contrasts, not on these.",
+        "Joint tests of moderation under all methods at once. The verdicts rest on the contrasts, not on these.",
         [
-            ("Term", False, lambda o: o.term),
-            ("F", True, lambda o: number(o.f, "statistic")),
-            ("df", True, lambda o: f"{number(o.df_num, 'df')}, {number(o.df_den, 'df')}"),
+            ("Model and term", False, lambda o: f"{fit_name(o)}: {o.term}"),
+            ("Test", False, lambda o: "likelihood ratio" if o.test == "LRT" else o.test),
+            ("Statistic", True, lambda o: number(o.statistic, "statistic")),
+            ("df", True, freedom),
+            ("Reference", False, lambda o: o.df_method),
             ("p", True, lambda o: number(o.p, "p")),
+            ("Simulation error of p", True, lambda o: number(o.p_mc_se, "p")),
+            ("Draws", True, lambda o: number(o.draws, "plain")),
             ("Runs", True, lambda o: number(o.n, "plain")),
-            ("Model", False, _fit),
         ],
         analysis.omnibus,
     )
 
 
-def run_table(runs: pd.DataFrame) -> Table:
-    """Every row of a checked runs table, accuracies in percent, in the table's own order."""
+def run_table(runs: pd.DataFrame, metric: str) -> Table:
+    """Every row of a checked runs table, accuracies in percent, in the table's own order.
+
+    Args:
+        runs: The checked table.
+        metric: Column analysed; one of the user's own gets a column here too.
+    """
     columns: list[Spec[dict[Hashable, Any]]] = [
         ("Run", True, lambda r: str(r["number"])),
         ("Stage", False, lambda r: r["stage"]),
@@ -183,10 +244,12 @@ def run_table(runs: pd.DataFrame) -> Table:
         ("Test, best (%)", True, lambda r: percent(r["test_acc_best"])),
         ("Test, last (%)", True, lambda r: percent(r["test_acc_final"])),
     ]
+    if metric not in ACCURACIES:
+        columns.append((f"{metric} (%)", True, lambda r: percent(r[metric])))
     if runs["weights_sha256"].any():
         columns.append(("Weights (SHA-256)", False, lambda r: r["weights_sha256"][:DIGEST_LENGTH] or MISSING))
     rows = numbered(runs, runs).astype(object)
-    return _table("runs", "Every row of the runs table.", columns, rows.where(rows.notna(), None).to_dict("records"))
+    return build("runs", "Every row of the runs table.", columns, rows.where(rows.notna(), None).to_dict("records"))
 
 
 def numbered(rows: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
@@ -200,29 +263,26 @@ def numbered(rows: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(number=numbers.loc[rows.index])
 
 
-def estimate(value: float | None, low: float | None, high: float | None) -> str:
-    """An estimate with its interval, in percentage points without the unit."""
-    if value is None:
-        return MISSING
-    return f"{number(value, 'signed_pp')} {interval(low, high, 'signed_pp')}"
-
-
 def percent(fraction: float | None) -> str:
     """An accuracy, given as a fraction, in percent."""
     return number(None if fraction is None else 100 * fraction, "pct")
 
 
-def cell_name(teacher: str, student: str, method: str) -> str:
-    """Name of a cell: `ResNet-50 → ResNet-18, logit`, or `ResNet-18, none` for a baseline."""
-    return (f"{architecture(teacher)} → " if teacher else "") + f"{architecture(student)}, {method}"
+def degrees(df: float, method: str) -> str:
+    """Degrees of freedom and how they were obtained: `34.2 KR`."""
+    return f"{number(df, 'df')} {df_method(method)}"
 
 
-def _fit(row: Contrast | EmMean | VarianceComponent | Omnibus) -> str:
-    """Which fit a row comes from: the model, its subset if not all runs, and whether it was singular."""
-    words = (row.model, subset_name(row.subset), "singular" if row.singular else "")
-    return ", ".join(filter(None, words))
+def fit_name(row: Fitted, response: str = "") -> str:
+    """Which fit a row comes from: the model, its response where it needs saying, its rows, and how it was fitted."""
+    return ", ".join(filter(None, (plain_model(row.model), response, subset_name(row.subset), _how_fitted(row))))
 
 
-def _table(name: str, caption: str, specs: Sequence[Spec[Row]], rows: Iterable[Row]) -> Table:
-    columns = tuple(Column(heading, numeric) for heading, numeric, _ in specs)
-    return Table(name, caption, columns, tuple(tuple(show(row) for _, _, show in specs) for row in rows))
+def told_apart(name: str, row: Fitted) -> str:
+    """A row's name with what tells it from other rows of that name: the runs used, and which fit it is."""
+    how = _how_fitted(row)
+    return ", ".join(filter(None, (name, subset_name(row.subset)))) + (f" ({how})" if how else "")
+
+
+def _how_fitted(row: Fitted) -> str:
+    return "refit" if is_refit(row.model) else "singular fit" if row.singular else ""

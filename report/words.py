@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from itertools import product
+from collections.abc import Mapping
+from itertools import permutations, product
 
-from analysis.results import Analysis, Verdict
+from analysis.results import Analysis, Claim, Verdict
+from analysis.runs.columns import BASELINE, cell_label
 
 # Shape and word carry a verdict, so that colour is never needed to read it.
 VERDICT_MARKS: dict[Verdict, str] = {
@@ -24,29 +26,71 @@ LIMITS = (
     "“Cannot tell” is not “no effect”: it means that these runs leave room for both.",
     "An effect that is significant for one student and not for the other is no evidence of a difference "
     "between them. Only the moderation estimates compare students.",
-    "The intervals express how results vary with the seed. All runs are scored on the same test images; "
-    "other images would add noise of their own.",
+    "Intervals express how results vary with the seed, on these test images; other images add noise of their own, "
+    "which only columns headed “other images” count.",
     "Architectures differ in more than capacity, and a few of them make no curve: nothing here says what "
     "another size, family, dataset or training recipe would show.",
 )
 
-DEFINITIONS = {
-    "Gain": "Test accuracy with distillation minus test accuracy of the same student trained without it, in "
-    "percentage points (pp), both at the checkpoint with the best validation accuracy.",
+_DEFINITIONS = {
     "Moderation": "The gain of the larger student minus the gain of the smaller one, in percentage points.",
     "Interval": "A two-sided 95% t interval with the degrees of freedom given beside it. In the claims it is "
-    "widened for the number of claims judged together (Holm); elsewhere it is not.",
+    "widened for the contrasts judged together (Holm); elsewhere it is not.",
+    "df": "Degrees of freedom, and how they were obtained: KR Kenward-Roger, S Satterthwaite; residual ones are exact.",
+    "Singular, refit": "A fit is singular if a variance is estimated as zero, which is common with few seeds. The "
+    "model is then fitted again without it; both stand here, and claims and figures rest on the refit.",
     "Margin": "The smallest difference that matters, to be fixed before the runs are looked at. An effect "
     "inside it is too small to act on, however certain it is.",
     "Supported": "The adjusted 95% interval lies beyond zero in the direction of the claim, even if the "
-    "effect is below the margin; for a claim of no effect, the 90% interval lies inside the margin on both "
-    "sides.",
+    "effect is below the margin. For a claim of no effect, the 90% interval lies inside the margin on both "
+    "sides; for a claim of “at least”, above the threshold less the margin.",
     "Refuted": "The adjusted 95% interval lies beyond zero the other way, or the 90% interval lies inside "
-    "the margin; for a claim of no effect, the 95% interval excludes zero and the 90% interval reaches "
-    "beyond the margin.",
+    "the margin. For a claim of no effect, the 95% interval excludes zero and the 90% interval reaches "
+    "beyond the margin; for a claim of “at least”, the 95% interval lies below the threshold.",
     "Cannot tell": "Neither: more seeds would be needed to decide.",
     "Not tested": "The runs table holds no runs that the claim is about.",
 }
+
+_METRICS = {
+    "test_acc_best": "test accuracy",
+    "test_acc_final": "test accuracy after the last epoch",
+    "val_acc": "validation accuracy",
+    "agreement": "agreement",
+    "kl_t1": "KL at T = 1",
+    "kl_t4": "KL at T = 4",
+}
+_DF_METHODS = {"kenward-roger": "KR", "satterthwaite": "S"}
+_CHOICES = {
+    "metric": "accuracy",
+    "scale": "scale",
+    "seeds": "seeds",
+    "teachers": "teachers",
+    "hyperparameters": "hyperparameters",
+    "model": "model",
+    "df_method": "degrees of freedom",
+}
+
+
+def definitions(analysis: Analysis) -> dict[str, str]:
+    """What the words of the page mean, for the metric that was analysed."""
+    where = ", at the checkpoint with the best validation accuracy" if analysis.metric == "test_acc_best" else ""
+    gain = f"{metric_name(analysis)} with distillation minus that of the same student trained without it"
+    return {"Gain": f"{gain[0].upper()}{gain[1:]}, in percentage points (pp){where}.", **_DEFINITIONS}
+
+
+def metric_name(analysis: Analysis) -> str:
+    """What was analysed: higher is better, so that an error rate stands as one minus itself."""
+    return measure_name(analysis.metric) if analysis.higher_is_better else f"1 - {analysis.metric}"
+
+
+def measure_name(column: str) -> str:
+    """Words for a column of the runs table."""
+    return _METRICS.get(column, column)
+
+
+def response_name(column: str, analysis: Analysis) -> str:
+    """Words for a model's response, where it is not the metric that the page is about."""
+    return "" if column == analysis.metric else measure_name(column)
 
 
 def natural_key(name: str) -> tuple[tuple[int, str], ...]:
@@ -67,9 +111,35 @@ def subset_name(subset: str) -> str:
     return "" if subset == "all" else subset
 
 
+def df_method(name: str) -> str:
+    """Short name of how degrees of freedom were obtained."""
+    return _DF_METHODS.get(name, name)
+
+
+def choice_name(choice: str) -> str:
+    """Words for a choice of the specification curve."""
+    return _CHOICES.get(choice, choice)
+
+
+def option_name(choice: str, option: str) -> str:
+    """Words for one way to take a choice; only accuracies have other names than in the files."""
+    return measure_name(option) if choice == "metric" else option
+
+
 def shortened(label: str) -> str:
     """A label for figures, where room is short: `ResNet-34` becomes `R34`."""
     return label.replace("ResNet-", "R").replace(" minus ", " \N{MINUS SIGN} ")
+
+
+def cell_name(teacher: str, student: str, method: str) -> str:
+    """Name of a cell: `ResNet-50 → ResNet-18, logit`, or `ResNet-18, none` for a baseline."""
+    return f"{_pair(teacher, student) if teacher else architecture(student)}, {method}"
+
+
+def claim_statement(claim: Claim, labels: Mapping[str, str]) -> str:
+    """The statement of a claim; where it names the weakest of several contrasts, in words."""
+    label = labels.get(claim.contrast)
+    return claim.statement.replace(claim.contrast, f"“{label}”") if label and claim.contrasts > 1 else claim.statement
 
 
 def contrast_labels(analysis: Analysis) -> dict[str, str]:
@@ -78,18 +148,40 @@ def contrast_labels(analysis: Analysis) -> dict[str, str]:
     Identifiers are composed from the names of cells, never taken apart: names may hold any character. What is
     not found here is shown by its identifier.
     """
-    students = {cell.student for cell in analysis.cells}
-    teachers = {cell.teacher for cell in analysis.cells if cell.teacher}
-    methods = {cell.method for cell in analysis.cells}
-    labels: dict[str, str] = {}
-    for student, method in product(students, methods):
-        labels[f"gain:{student}:{method}"] = f"{architecture(student)}, {method}"
-        for teacher in teachers:
-            labels[f"gain:{teacher}>{student}:{method}"] = f"{_pair(teacher, student)}, {method}"
-    for larger, smaller, method, base in product(students, students, methods, methods):
-        effect = f"gain from {method}" if base == "none" else f"{method} over {base}"
-        labels[f"moderation:{method}-{base}:{larger}-{smaller}"] = (
-            f"{effect}: {architecture(larger)} minus {architecture(smaller)}"
+    cells = [(cell.teacher, cell.student, cell.method) for cell in analysis.cells]
+    students = list(dict.fromkeys(student for _, student, _ in cells))
+    teachers = list(dict.fromkeys(teacher for teacher, _, _ in cells if teacher))
+    methods = list(dict.fromkeys(method for _, _, method in cells))
+    labels = {"v1-v2:mean": "first version minus these runs, mean over cells"}
+    for name in dict.fromkeys((*students, *teachers)):
+        labels[f"stem:cifar-imagenet:{name}"] = f"CIFAR stem minus ImageNet stem, {architecture(name)}"
+    for student in students:
+        name = architecture(student)
+        for method in methods:
+            labels[f"gain:{student}:{method}"] = f"{name}, {method}"
+            for one, other in permutations(teachers, 2):
+                labels[f"teacher:{one}-{other}:{student}:{method}"] = (
+                    f"taught by {architecture(one)} minus by {architecture(other)}: {name}, {method}"
+                )
+    for teacher, student in product(teachers, students):
+        pair = _pair(teacher, student)
+        labels[f"lead:feature-logit:{teacher}>{student}"] = f"{pair}, feature minus logit"
+        labels[f"closer:feature-logit:{teacher}>{student}"] = f"{pair}, logit minus feature"
+        for method in methods:
+            labels[f"gain:{cell_label(teacher, student, method)}"] = f"{pair}, {method}"
+    for larger, smaller in permutations(students, 2):
+        both = f"{architecture(larger)} minus {architecture(smaller)}"
+        labels[f"moderation-at-equal-gap:{larger}-{smaller}"] = f"{both} at equal accuracy gap"
+        for method, base in permutations(methods, 2):
+            effect = f"gain from {method}" if base == BASELINE else f"{method} over {base}"
+            labels[f"moderation:{method}-{base}:{larger}-{smaller}"] = f"{effect}: {both}"
+    for cell in cells:
+        labels[f"clipping:without-with:{cell_label(*cell)}"] = (
+            f"projections not clipped minus clipped: {cell_name(*cell)}"
+        )
+    for one_cell, other_cell in permutations(cells, 2):
+        labels[f"agreement:{cell_label(*one_cell)}-{cell_label(*other_cell)}"] = (
+            f"{cell_name(*one_cell)} minus {cell_name(*other_cell)}"
         )
     return labels
 

@@ -5,6 +5,7 @@ Verb modules import only typer and the standard library at their top, so that `h
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
@@ -15,7 +16,7 @@ import typer
 
 from analysis.errors import TableError
 from harness import __version__
-from harness.cli import analyze, collect, doctor, plan, reference, report, train, verify
+from harness.cli import analyze, collect, doctor, plan, power, reanalyze, reference, report, train, verify
 from harness.errors import KdcapError, RunsFailed
 
 EXIT_FAIL, EXIT_BAD_INPUT, EXIT_BUG = 1, 2, 70  # 0 and 3 are verdicts: `harness.verify.verdict`
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (plan, train, collect, analyze, report, verify, doctor):
+for module in (plan, train, collect, analyze, reanalyze, report, verify, power, doctor):
     app.command(no_args_is_help=False)(getattr(module, module.__name__.rsplit(".", 1)[1]))
 app.add_typer(reference.app, name="reference")
 
@@ -56,6 +57,8 @@ def _stop(signum: int, _frame: FrameType | None) -> NoReturn:
 
 def main() -> None:
     """Entry point of the `harness` script: runs a verb and turns every ending into its exit code."""
+    # numpy's matrices are small here: a second thread costs more than it gives, and one thread adds up in one order
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _stop)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `harness plan | head`: end quietly when the reader has gone

@@ -12,6 +12,23 @@ from harness.errors import StudyError
 if TYPE_CHECKING:
     from analysis.results import Analysis
 
+Margin = Annotated[
+    float | None,
+    typer.Option(help="Smallest difference that matters, in percentage points; default: the profile's, or 0.2."),
+]
+Order = Annotated[
+    str | None, typer.Option(metavar="SMALLER,LARGER", help="Students to compare; default: two ResNets by depth.")
+]
+Seed = Annotated[
+    int, typer.Option(min=0, help="Seed of bootstrap and simulation; the same seed gives the same digits.")
+]
+Claims = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Register of claims (YAML); default: the paper's, shipped with kdcap."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print analysis.json instead of the summary.")]
+Latex = Annotated[bool, typer.Option("--latex", help="Also write the main tables as tables.tex, for a paper.")]
+
 
 def analyze(
     *,
@@ -19,38 +36,43 @@ def analyze(
         str | None, typer.Option(help="Profile whose runs to analyse; default: the one in params.yaml.")
     ] = None,
     runs: Annotated[
-        Path | None, typer.Option(help="A runs table of your own (CSV); no profile is needed then.")
+        Path | None, typer.Option(metavar="FILE", help="A runs table of your own (CSV); no profile is needed then.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder to write to; default: `analysis` beside the runs table.")
+        Path | None, typer.Option(metavar="DIR", help="Folder to write to; default: `analysis` beside the runs table.")
     ] = None,
-    margin: Annotated[
-        float | None,
-        typer.Option(help="Smallest difference that matters, in percentage points; default: the profile's, or 0.2."),
-    ] = None,
-    order: Annotated[
+    margin: Margin = None,
+    metric: Annotated[
         str | None,
-        typer.Option(metavar="SMALLER,LARGER", help="Students to compare; default: two ResNets by depth."),
+        typer.Option(metavar="COLUMN", help="What to compare, a fraction; default: test_acc_best or accuracy."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print analysis.json instead of the summary.")] = False,
+    lower_is_better: Annotated[
+        bool, typer.Option("--lower-is-better", help="Of the metric a lower value is better (an error rate).")
+    ] = False,
+    order: Order = None,
+    claims: Claims = None,
+    seed: Seed = 0,
+    json: Json = False,
+    latex: Latex = False,
 ) -> None:
     """Say what a runs table supports: gains, moderation by capacity, and a verdict on each claim.
 
     \b
-    Fits `acc ~ student * method + (1 | student:seed)` by REML to the rows of stage `final` and writes
-    analysis.json and its tables (contrasts, emmeans, variance_components, omnibus, claims, models, cells)
-    as CSV. Accuracies in the table are fractions; everything written is in percent or percentage points.
+    Fits `acc ~ student * method + (1 | student:seed)` by REML (Kenward-Roger degrees of freedom) to the rows of
+    stage `final`, with every defensible alternative beside it, and writes analysis.json and its tables as CSV.
+    Accuracies in the table are fractions; everything written is in percent or percentage points.
+    The smallest table that works has the columns student, method (none without distillation), seed, accuracy.
 
     \b
     Example:
       harness analyze                                 the runs of the current profile
       harness analyze --runs mine.csv --margin 0.3    your own runs, any trainer
-      harness analyze --runs mine.csv --order small,big --json
+      harness analyze --runs mine.csv --order small,big --metric top1_error --lower-is-better
     """  # noqa: D301 - \b keeps line breaks in the help
     from analysis.analyze import DEFAULT_MARGIN_PP
-    from analysis.analyze import analyze as analyze_runs
-    from harness.analysis_files import JSON_NAME, write_analysis
-    from harness.tables import read_runs
+    from analysis.runs.metric import ACCURACY, Metric
+    from harness.analysing import analyse_files
+    from harness.claims import REGISTER
 
     if runs is None or profile is not None:
         from harness.study.load import load_study, resolve_profile
@@ -59,29 +81,42 @@ def analyze(
         profile = resolve_profile(profile)
         margin = load_study(profile).margins.gain_pp if margin is None else margin
         runs = runs or Workspace(profile).runs_table
-    margin = DEFAULT_MARGIN_PP if margin is None else margin
+    if lower_is_better and metric is None:
+        raise StudyError("--lower-is-better: expected a --metric that it speaks of, found none; name the column.")
+    result = analyse_files(
+        runs,
+        margin_pp=checked_margin(DEFAULT_MARGIN_PP if margin is None else margin),
+        metric=ACCURACY if metric is None else Metric(metric, higher_is_better=not lower_is_better),
+        order=students(order),
+        claims=claims or REGISTER,
+        seed=seed,
+    )
+    finish(result, out or runs.parent / "analysis", json=json, latex=latex)
+
+
+def checked_margin(margin: float) -> float:
+    """A margin in percentage points, above 0 and below 100."""
     if not 0 < margin < 100:  # noqa: PLR2004 - percentage points
         raise StudyError(f"--margin: expected percentage points between 0 and 100, found {margin:g}.")
-    students = [name.strip() for name in order.split(",")] if order else None
-    result = analyze_runs(read_runs(runs), margin_pp=margin, student_order=students)
-    out = out or runs.parent / "analysis"
+    return margin
+
+
+def students(order: str | None) -> tuple[str, ...] | None:
+    """The names of `--order`."""
+    return tuple(name.strip() for name in order.split(",")) if order else None
+
+
+def finish(result: Analysis, out: Path, *, json: bool, latex: bool) -> None:
+    """Write an analysis, and print it as the summary or as JSON."""
+    from harness.analysis_files import JSON_NAME, write_analysis
+    from harness.cli.summary import summary
+    from harness.files import write_whole
+    from harness.latex import latex_tables
+
     write_analysis(out, result)
+    if latex:
+        write_whole(out / "tables.tex", latex_tables(result))
     if json:
         typer.echo((out / JSON_NAME).read_text(encoding="utf-8"), nl=False)
     else:
-        typer.echo(_summary(result))
-        typer.echo(f"\nwritten to {out}")
-
-
-def _summary(result: Analysis) -> str:
-    """The answer, the claims as a table, and what a reader must know."""
-    lines = [*result.answer, ""]
-    lines.append(f"{'claim':<36}{'verdict':<13}{'pp':>8}  95% interval, adjusted")
-    for claim in result.claims:
-        numbers = ""
-        if claim.estimate_pp is not None:
-            numbers = f"{claim.estimate_pp:>+8.3f}  {claim.ci_low_pp:+.3f} to {claim.ci_high_pp:+.3f}"
-        lines.append(f"{claim.id:<36}{claim.verdict:<13}{numbers}".rstrip())
-    lines += ["", f"{result.n_runs} runs, margin {result.margin_pp:g} pp. Note:"]
-    lines += [f"- {flag}" for flag in result.flags]
-    return "\n".join(lines)
+        typer.echo(f"{summary(result)}\n\nwritten to {out}")

@@ -12,10 +12,9 @@ from harness.errors import KdcapError
 
 if TYPE_CHECKING:
     from analysis.results import Analysis
-    from report.context import Verification
+    from report.context import Published, Verification
 
 TITLE = "Student capacity and the gain from knowledge distillation"
-PUBLISHED = "yasar2026-v2"
 NO_EVIDENCE = "These are digits, and small networks: a test of the pipeline, not evidence about CIFAR-10."
 
 
@@ -46,6 +45,7 @@ def report(
       harness report                                         the results of the current profile
       harness report --runs mine.csv --out mine.html         your own runs, after `harness analyze`
     """  # noqa: D301 - click keeps the line breaks behind a real backspace character
+    from analysis.runs.metric import Metric
     from harness.analysis_files import read_analysis
     from harness.files import sha256_of_file, write_json, write_whole
     from harness.study.load import load_study, resolve_profile
@@ -63,9 +63,11 @@ def report(
     if page.suffix != ".html":
         raise KdcapError(f"--out: expected a name ending in .html, found {page}; the .md and .json go beside it.")
 
-    table, found = read_runs(runs), read_analysis(analysis)
+    if not runs.is_file():
+        raise KdcapError(f"no runs table at {runs}; make it with `harness collect` or name another with --runs.")
+    found = read_analysis(analysis)
+    table = read_runs(runs, Metric(found.metric, found.higher_is_better))
     digest = sha256_of_file(runs)
-    published, source = _published(digest)
     dataset = table["dataset"].iloc[0]
     evidence = dataset != "digits" if profile is None else load_study(profile).evidence
     context = ReportContext(
@@ -75,8 +77,7 @@ def report(
         banner="" if evidence else NO_EVIDENCE,
         environment=_environment(runs.parent / "environment.json") | {"Runs table, SHA-256": digest},
         verification=_verification(runs.parent / "verdict.json", digest),
-        published=published,
-        published_source=source,
+        published=_published(found, digest),
     )
     write_whole(page, render(found, table, context))
     write_whole(page.with_suffix(".md"), render_markdown(found, context))
@@ -84,17 +85,37 @@ def report(
     typer.echo(f"Written: {page}, {page.with_suffix('.md').name}, {page.with_suffix('.json').name}.")
 
 
-def _published(digest: str) -> tuple[Analysis | None, str]:
-    """Analysis of the published runs and where they come from; none if they are the very runs shown."""
-    from analysis.analyze import analyze
+def _published(found: Analysis, digest: str) -> Published | None:
+    """What the published runs say by the same metric; None where nothing of it can stand beside this analysis.
+
+    That is where they are the very runs shown, have no such metric, or have no cell in common with these.
+    """
+    import pandas as pd
+
+    from analysis.analyze import DEFAULT_MARGIN_PP
+    from analysis.estimates import estimate_all
+    from analysis.runs.columns import ACCURACIES
+    from analysis.runs.metric import Metric
+    from analysis.runs.table import finals
+    from harness.claims import read_claims
     from harness.tables import read_runs
-    from harness.verify.reference import RUNS, find_reference, read_card
+    from harness.verify.reference import PUBLISHED, RUNS, V1_TABLE, find_reference, read_card
+    from report.context import Published
 
     folder = find_reference(PUBLISHED)
     card = read_card(folder)
-    if card.runs_sha256 == digest:
-        return None, ""
-    return analyze(read_runs(folder / RUNS)), f"{card.title} ({card.source.location}, {card.source.version})"
+    if card.runs_sha256 == digest or found.metric not in ACCURACIES:
+        return None
+    runs = read_runs(folder / RUNS)
+    theirs = finals(runs)
+    cells = set(zip(theirs["teacher"], theirs["student"], theirs["method"], strict=True))
+    if cells.isdisjoint((cell.teacher, cell.student, cell.method) for cell in found.cells):
+        return None
+    metric = Metric(found.metric, found.higher_is_better)
+    there = estimate_all(runs, metric=metric, history=pd.read_csv(V1_TABLE))
+    source = f"{card.title} ({card.source.location}, {card.source.version})"
+    claims = there.judged(read_claims(), DEFAULT_MARGIN_PP)
+    return Published(source, DEFAULT_MARGIN_PP, tuple(there.contrasts), claims)
 
 
 def _environment(path: Path) -> dict[str, str]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.spread import Floats, Layout
-from analysis.table import cell_label
+from analysis.replication.spread import Floats, Layout
+from analysis.runs.table import cell_label
 
 CELL = ("teacher", "student", "method")
 FIXED = ("stem", "epochs")  # must agree for a cell to be comparable, as must the data set

@@ -10,8 +10,8 @@ import pandas as pd
 import yaml
 from pydantic import ValidationError
 
-from analysis.replication import replicate_margin_pp
-from analysis.spread import spread
+from analysis.replication.judge import replicate_margin_pp
+from analysis.replication.spread import spread
 from harness.errors import ReferenceProblem, StudyError
 from harness.files import sha256_of_bytes, write_whole
 from harness.study.load import load_strict

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from analysis import replication
-from analysis.replication import Judgement, SpreadRatio
-from analysis.spread import Floats, Spread, Weights, cell_means, spread, weights
-from analysis.table import finals
+from analysis.replication import judge as replication
+from analysis.replication.judge import Judgement, SpreadRatio
+from analysis.replication.spread import Floats, Spread, Weights, cell_means, spread, weights
+from analysis.runs.table import finals
 from harness.errors import ReferenceProblem
 from harness.verify import words
 from harness.verify.cells import CELL, CHOSEN, FIXED, accuracies_pct, labels_of, layout_of
@@ -48,7 +48,7 @@ def judge_runs(runs: pd.DataFrame, reference: Reference, runs_sha256: str) -> Ve
     """Judge the final runs of a checked table.
 
     Args:
-        runs: From `analysis.table.check_runs`.
+        runs: From `analysis.runs.table.check_runs`.
         reference: From `harness.verify.reference.read_reference`.
         runs_sha256: Digest of the file that `runs` came from.
 

@@ -16,8 +16,8 @@ from typing import Annotated, Literal, Self
 import pandas as pd
 from pydantic import Field, model_validator
 
-from analysis.replication import Rule
-from analysis.table import finals
+from analysis.replication.judge import Rule
+from analysis.runs.table import finals
 from harness.errors import ReferenceProblem, StudyError
 from harness.files import canonical_json, sha256_of_bytes, sha256_of_file
 from harness.study.load import load_strict
@@ -26,6 +26,8 @@ from harness.tables import read_runs
 from harness.verify.cells import CELL, FIXED
 
 CARD, RUNS = "reference.yaml", "runs.csv"
+PUBLISHED = "yasar2026-v2"
+V1_TABLE = Path(str(resources.files("reference"))) / "yasar2026-v1" / "table.csv"
 METRIC: Literal["test_acc_best"] = "test_acc_best"
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Words = Annotated[str, Field(min_length=1)]
@@ -57,7 +59,7 @@ class Alpha(Frozen):
         return self
 
     def rule(self, margin_pp: float, between_study_sd_pp: float) -> Rule:
-        """The rule in the words of `analysis.replication`."""
+        """The rule in the words of `analysis.replication.judge`."""
         return Rule(
             margin_pp=margin_pp,
             alpha_cells=self.cells,

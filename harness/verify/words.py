@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.replication import SEED_LIMIT
+from analysis.replication.judge import SEED_LIMIT
 from harness.verify.verdict import CellVerdict, Verdict
 
 NAMED = 3  # failed cells in the sentence; the table has them all

@@ -5,22 +5,25 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 
 from analysis.results import Analysis, Contrast
+from report.context import Published
+from report.estimands import GAINS, MODERATION, estimand, that_count
 from report.figures.canvas import Look, Picture, bare, canvas, method_looks
 from report.figures.svg import COLOURS, inline_svg
-from report.numbers import number
-from report.tables import estimate, key, published_contrasts
-from report.words import contrast_labels, natural_key, shortened, subset_name
+from report.numbers import estimate, number
+from report.words import contrast_labels, metric_name, natural_key, shortened, subset_name
 
 HEADING, ROW, PUBLISHED, AXIS = 32.0, 38.0, 9.0, 46.0  # heights in units
 
 
-def forest(analysis: Analysis, published: Analysis | None) -> Picture:
+def forest(analysis: Analysis, published: Published | None) -> Picture:
     """Draw the contrasts one below the other, each with the published one below it where there is one.
 
     A contrast that several models estimate is drawn once, from the first: the one that the verdicts rest on.
     """
-    labels, looks, theirs = contrast_labels(analysis), method_looks(analysis), published_contrasts(published)
-    groups = _groups(analysis)
+    labels, looks, groups = contrast_labels(analysis), method_looks(analysis), _groups(analysis)
+    asked = {estimand(row) for rows in groups.values() for row in rows}
+    known = that_count(published.contrasts) if published else {}
+    theirs = {name: row for name, row in known.items() if name in asked}
     count = sum(map(len, groups.values()))
     row_height = ROW + PUBLISHED * bool(theirs)
     height = count * row_height + len(groups) * HEADING + AXIS
@@ -33,17 +36,17 @@ def forest(analysis: Analysis, published: Analysis | None) -> Picture:
             axes.text(0, y + 20, heading, transform=across, weight="bold")
             y += HEADING
             for row in rows:
-                text = estimate(row.estimate_pp, row.ci_low_pp, row.ci_high_pp)
+                text = estimate(row.estimate_pp, row.ci_low_pp, row.ci_high_pp, "signed_pp")
                 axes.text(0, y + 10, shortened(labels.get(row.contrast, row.contrast)), transform=across)
                 axes.text(1, y + 10, text, transform=across, ha="right")
                 _lane(axes, analysis.margin_pp, y + 15, y + row_height - 9)
                 look = looks.get(row.contrast.rsplit(":", 1)[-1], Look(COLOURS["ink"], "D", "-"))
                 _ours(axes, row, y + 22, look)
-                if key(row) in theirs:
-                    _theirs(axes, theirs[key(row)], y + 22 + PUBLISHED, look)
+                if estimand(row) in theirs:
+                    _theirs(axes, theirs[estimand(row)], y + 22 + PUBLISHED, look)
                 y += row_height
         axes.set_yticks([])
-        axes.set_xlabel("difference in test accuracy (percentage points)")
+        axes.set_xlabel(f"difference in {metric_name(analysis)} (percentage points)")
         bare(axes)
         desc = f"{count} estimates with 95% intervals. The same numbers stand in the tables."
         svg = inline_svg(figure, "forest", "Gains and moderation with their intervals", desc, {})
@@ -59,17 +62,20 @@ def forest(analysis: Analysis, published: Analysis | None) -> Picture:
 
 def _groups(analysis: Analysis) -> dict[str, list[Contrast]]:
     """Rows under their headings. Gains within a subset are left out: they stand there pair by pair."""
-    first = {(row.subset, row.contrast): row for row in reversed(analysis.contrasts)}
-    rows = [row for row in analysis.contrasts if row is first[row.subset, row.contrast]]
+    first: dict[tuple[str, str], Contrast] = {}
+    for row in that_count(analysis.contrasts).values():
+        if row.family in (*MODERATION, *GAINS):
+            first.setdefault((row.subset, row.contrast), row)
+    rows = first.values()
     groups: dict[str, list[Contrast]] = {}
     for row in rows:
-        if row.contrast.startswith("moderation:"):
+        if row.family in MODERATION:
             subset = shortened(subset_name(row.subset))
             heading = f"Moderation, {subset}" if subset else "Moderation: do larger students gain more?"
             groups.setdefault(heading, []).append(row)
-    gains = [row for row in rows if row.contrast.startswith("gain:") and row.subset == "all"]
+    gains = [row for row in rows if row.family in GAINS and row.subset == "all"]
     for row in sorted(gains, key=lambda row: natural_key(row.contrast)):
-        heading = "Gain, pair by pair" if ">" in row.contrast else "Gain, all teachers together"
+        heading = "Gain, pair by pair" if row.family == "pair-gains" else "Gain, all teachers together"
         groups.setdefault(heading, []).append(row)
     return groups
 

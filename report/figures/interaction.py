@@ -8,11 +8,15 @@ from itertools import permutations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.results import Analysis, EmMean
+from analysis.results import Analysis
+from analysis.runs.frame import accuracy
+from analysis.runs.metric import Metric
+from report.estimands import means_that_count
 from report.figures.canvas import Look, Picture, bare, canvas, method_looks
 from report.figures.svg import COLOURS, inline_svg
-from report.tables import cell_name, numbered, percent
-from report.words import architecture, natural_key, shortened
+from report.numbers import number
+from report.tables import numbered
+from report.words import architecture, cell_name, metric_name, natural_key, shortened
 
 HEIGHT = 380.0
 SPREAD = 0.82  # of the distance between two students: what the columns of the methods share
@@ -22,7 +26,7 @@ DOTS, MEAN = -0.12, 0.32  # where a method's runs and its mean stand in its colu
 def interaction(analysis: Analysis, runs: pd.DataFrame) -> Picture:
     """Draw every run of the final stage, the pairing of seeds, and the model's means with intervals."""
     final = numbered(runs[runs["stage"] == "final"], runs)
-    final["accuracy_pct"] = 100 * final[analysis.metric]
+    final["accuracy_pct"] = 100 * accuracy(final, Metric(analysis.metric, analysis.higher_is_better))
     students = _smaller_first(analysis, set(final["student"]))
     looks = {method: look for method, look in method_looks(analysis).items() if method in set(final["method"])}
     place = _places(final, students, list(looks))
@@ -44,7 +48,7 @@ def interaction(analysis: Analysis, runs: pd.DataFrame) -> Picture:
             )
             dot[0].set(gid=group, alpha=0.6, markeredgewidth=0, clip_on=False)
             name = cell_name(row["teacher"], row["student"], row["method"])
-            tooltips[group] = f"Run {row['number']}: {name}, seed {row['seed']}, {percent(row[analysis.metric])}%"
+            tooltips[group] = f"Run {row['number']}: {name}, seed {row['seed']}, {number(row['accuracy_pct'], 'pct')}%"
         _means(axes, analysis, students, looks)
         axes.set_xticks(range(len(students)), [shortened(architecture(name)) for name in students], fontsize=13)
         axes.set_xlim(-0.5, len(students) - 0.5)
@@ -53,11 +57,11 @@ def interaction(analysis: Analysis, runs: pd.DataFrame) -> Picture:
         axes.set_axisbelow(True)
         axes.set_xlabel("student")
         bare(axes)
-        figure.text(0.01, 0.985, "test accuracy (%)", va="top")
+        figure.text(0.01, 0.985, f"{metric_name(analysis)} (%)", va="top")
         figure.legend(loc="upper right", ncols=len(looks), frameon=False, borderaxespad=0, columnspacing=1.2)
         desc = (
             f"{len(final)} runs of {', '.join(map(architecture, students))} under {', '.join(looks)}, each a "
-            "mark at its test accuracy, and the estimated means. The same numbers stand in the tables."
+            f"mark at its {metric_name(analysis)}, and the estimated means. The same numbers stand in the tables."
         )
         svg = inline_svg(figure, "interaction", "Accuracy by student and method, every run", desc, tooltips)
     caption = (
@@ -106,12 +110,13 @@ def _seed_lines(final: pd.DataFrame, methods: list[str]) -> Iterator[pd.DataFram
 
 
 def _means(axes: Axes, analysis: Analysis, students: list[str], looks: dict[str, Look]) -> None:
-    """Lines from student to student through the means of the analysis' first model."""
+    """Lines from student to student through the means that count."""
+    estimated = means_that_count(analysis.emmeans)
     for position, (method, look) in enumerate(looks.items()):
         means = {
             students.index(mean.student): mean
-            for mean in analysis.emmeans
-            if mean.method == method and mean.student in students and _fit(mean) == _fit(analysis.emmeans[0])
+            for mean in estimated
+            if mean.method == method and mean.student in students
         }
         column = SPREAD * (_slot(position, len(looks)) + MEAN / len(looks))
         x = [student + column for student in sorted(means)]
@@ -128,7 +133,3 @@ def _means(axes: Axes, analysis: Analysis, students: list[str], looks: dict[str,
             x, [m.mean_pct for m in own], look.line, color=look.colour, linewidth=1.8, label=method, zorder=4
         )
         lines[0].set(marker=look.marker, markersize=9, markeredgecolor=COLOURS["page"])
-
-
-def _fit(mean: EmMean) -> tuple[str, str, str]:
-    return mean.model, mean.metric, mean.subset

@@ -9,9 +9,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.table import check_runs
+from analysis.analyze import analyze
+from analysis.claims.register import Registered
+from analysis.results import Analysis
+from analysis.runs.frame import accuracy, model_frame
+from analysis.runs.layout import layout_of
+from analysis.runs.metric import ACCURACY
+from analysis.runs.table import check_runs, finals
+from analysis.study import multiverse, precision, rivals, second_engine
+from harness.claims import read_claims
 
-PUBLISHED = Path(__file__).parents[2] / "reference" / "yasar2026-v2" / "runs.csv"
+REFERENCE = Path(__file__).parents[2] / "reference"
+PUBLISHED = REFERENCE / "yasar2026-v2" / "runs.csv"
 PAIRS = (
     ("resnet34", "resnet18"),
     ("resnet50", "resnet18"),
@@ -30,6 +39,60 @@ def raw_published() -> pd.DataFrame:
 def published(raw_published: pd.DataFrame) -> pd.DataFrame:
     """The published runs, checked."""
     return check_runs(raw_published, "runs.csv")
+
+
+@pytest.fixture(scope="session")
+def published_frame(published: pd.DataFrame) -> pd.DataFrame:
+    """Their final rows as models see them."""
+    return frame_of(published)
+
+
+@pytest.fixture(scope="session")
+def first_version() -> pd.DataFrame:
+    """The gains that the paper's first version published."""
+    return pd.read_csv(REFERENCE / "yasar2026-v1" / "table.csv")
+
+
+@pytest.fixture(scope="session")
+def register() -> tuple[Registered, ...]:
+    """The project's register of claims."""
+    return read_claims()
+
+
+@pytest.fixture(scope="session")
+def published_analysis(
+    published: pd.DataFrame, register: Sequence[Registered], first_version: pd.DataFrame
+) -> Analysis:
+    """The published runs, analysed as `harness reanalyze` does; made once, it takes seconds."""
+    return analyze(published, claims=register, history=first_version, generator=np.random.default_rng(0))
+
+
+@pytest.fixture
+def quickly(monkeypatch: pytest.MonkeyPatch, register: Sequence[Registered]) -> Callable[..., Analysis]:
+    """`analyze` with the project's register, without the specification curve, and with few draws and plans."""
+    monkeypatch.setattr(multiverse, "specifications", lambda *_: ())
+    monkeypatch.setattr(precision, "DRAWS", 100)
+    monkeypatch.setattr(precision, "SEEDS", (5,))
+    monkeypatch.setattr(rivals, "DRAWS", 20)
+    monkeypatch.setattr(second_engine, "OPTIMISERS", ("bfgs",))
+
+    def run(runs: pd.DataFrame, *, seed: int = 0, **options: object) -> Analysis:
+        return analyze(runs, **{"claims": register, "generator": np.random.default_rng(seed)} | options)
+
+    return run
+
+
+def frame_of(runs: pd.DataFrame) -> pd.DataFrame:
+    """Final rows of checked runs as models see them, in percent."""
+    final = finals(runs)
+    layout = layout_of(final)
+    return model_frame(final, 100 * accuracy(final, ACCURACY), layout.students, layout.methods)
+
+
+@pytest.fixture(scope="session")
+def framed() -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """`frame_of`, for tests."""
+    return frame_of
 
 
 def simulate(

@@ -9,54 +9,107 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from analysis.runs.metric import Metric
 from harness.analysis_files import read_analysis
 from harness.cli import app
 from harness.errors import KdcapError, StudyError
+from harness.tables import read_runs
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "reference" / "yasar2026-v2" / "runs.csv"
 runner = CliRunner()
 
 
+SMALLEST = ROOT / "examples" / "smallest.csv"
+SMALL = ("--runs", str(SMALLEST), "--order", "small,big")
+
+
 def test_own_runs_need_no_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Anywhere on disk, with --runs alone: the margin is 0.2 and files lie beside the table."""
     monkeypatch.chdir(tmp_path)
-    shutil.copy(PUBLISHED, tmp_path / "mine.csv")
-    result = runner.invoke(app, ["analyze", "--runs", "mine.csv"])
+    shutil.copy(SMALLEST, tmp_path / "mine.csv")
+    result = runner.invoke(app, ["analyze", "--runs", "mine.csv", "--order", "small,big"])
     assert result.exit_code == 0, result.output
-    assert result.output.startswith("Cannot tell whether larger students gain more from distillation.")
-    assert "gain:resnet34:feature" in result.output
-    assert "- Seed 0 both chose" in result.output
-    assert read_analysis(tmp_path / "analysis").margin_pp == 0.2
+    assert result.output.startswith("Supported: larger students gain more from distillation.")
+    assert "gain:big:kd" in result.output
+    assert "not tested (claims.csv says why): moderation:feature" in result.output
+    found = read_analysis(tmp_path / "analysis")
+    assert found.margin_pp == 0.2
+    # by hand: mean gains of the table
+    runs = read_runs(SMALLEST)
+    mean = runs.groupby(["student", "method"])["test_acc_best"].mean()
+    gains = {s: 100 * float(mean[s, "kd"] - mean[s, "none"]) for s in ("small", "big")}
+    by_id = {claim.id: claim for claim in found.claims}
+    assert by_id["moderation:kd"].estimate == pytest.approx(gains["big"] - gains["small"])
+    assert all(len(line) <= 100 for line in result.output.splitlines())
 
 
 def test_json_is_the_file(tmp_path: Path) -> None:
-    """--json prints what was written, and only that."""
-    result = runner.invoke(
-        app, ["analyze", "--runs", str(PUBLISHED), "--out", str(tmp_path), "--margin", "0.5", "--json"]
-    )
+    """--json prints what was written, and only that; --latex writes tables beside it."""
+    result = runner.invoke(app, ["analyze", *SMALL, "--out", str(tmp_path), "--margin", "0.5", "--json", "--latex"])
     assert result.exit_code == 0, result.output
     assert result.output == (tmp_path / "analysis.json").read_text()
     assert json.loads(result.output)["margin_pp"] == 0.5
+    tables = (tmp_path / "tables.tex").read_text(encoding="utf-8")
+    assert tables.count("\\begin{tabular}") == 4
+    assert "gain:big:kd" in tables
+    assert "0.5\\%" not in tables
+    assert "[+0.264, +0.680]" in tables
+
+
+def test_a_metric_of_which_less_is_better(tmp_path: Path) -> None:
+    """Gains are reductions of the error; a direction without a metric is refused."""
+    errors = ROOT / "examples" / "error_rate.csv"
+    asked = ["--metric", "top1_error", "--lower-is-better", "--order", "small,big"]
+    result = runner.invoke(app, ["analyze", "--runs", str(errors), *asked, "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "Of top1_error a lower value is better" in " ".join(result.output.split())
+    mean = (
+        read_runs(errors, Metric("top1_error", higher_is_better=False))
+        .groupby(["student", "method"])["top1_error"]
+        .mean()
+    )
+    by_id = {claim.id: claim for claim in read_analysis(tmp_path).claims}
+    assert by_id["gain:big:feature"].estimate == pytest.approx(100 * (mean["big", "none"] - mean["big", "feature"]))
+    refused = runner.invoke(app, ["analyze", "--runs", str(errors), "--lower-is-better"])
+    assert isinstance(refused.exception, StudyError)
+    assert "expected a --metric" in str(refused.exception)
 
 
 def test_a_profile_gives_place_and_margin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without --runs: results/PROFILE/runs.csv, the profile's margin, results/PROFILE/analysis."""
     shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    (tmp_path / "results" / "paper").mkdir(parents=True)
-    shutil.copy(PUBLISHED, tmp_path / "results" / "paper" / "runs.csv")
+    (tmp_path / "results" / "quick").mkdir(parents=True)
+    shutil.copy(SMALLEST, tmp_path / "results" / "quick" / "runs.csv")
     monkeypatch.chdir(tmp_path)
-    result = runner.invoke(app, ["analyze", "--profile", "paper"])
+    result = runner.invoke(app, ["analyze", "--profile", "quick"])
     assert result.exit_code == 0, result.output
-    assert read_analysis(tmp_path / "results" / "paper" / "analysis").n_runs == 50
+    found = read_analysis(tmp_path / "results" / "quick" / "analysis")
+    assert (found.n_runs, found.margin_pp) == (20, 1.0)
 
 
 def test_order_of_students_is_taken(tmp_path: Path) -> None:
     """--order turns the comparison round."""
-    arguments = ["--runs", str(PUBLISHED), "--out", str(tmp_path), "--order", "resnet34, resnet18"]
+    arguments = ["--runs", str(SMALLEST), "--out", str(tmp_path), "--order", "big, small"]
     assert runner.invoke(app, ["analyze", *arguments]).exit_code == 0
-    assert read_analysis(tmp_path).claims[0].contrast == "moderation:feature-none:resnet18-resnet34"
+    by_id = {claim.id: claim for claim in read_analysis(tmp_path).claims}
+    assert by_id["moderation:kd"].contrast == "moderation:kd-none:small-big"
+
+
+def test_claims_of_ones_own(tmp_path: Path) -> None:
+    """Another register is judged instead of the paper's."""
+    own = tmp_path / "claims.yaml"
+    own.write_text(
+        "claims:\n- {id: mine, sentence: Big gains., effect: the gain of big, source: me, published: '', "
+        "kind: directional, unit: pp, margin: gain, family: gains, model: primary, subset: all, "
+        "contrast: 'gain:big:kd', needs: big needs runs}\n",
+        encoding="utf-8",
+    )
+    result = runner.invoke(app, ["analyze", *SMALL, "--claims", str(own), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    (claim,) = read_analysis(tmp_path / "out").claims
+    assert (claim.id, claim.verdict) == ("mine", "supported")
 
 
 @pytest.mark.parametrize("margin", ["0", "-1", "nan", "200"])

@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 
 from harness import __version__
 from harness.cli import app
+from harness.correctness import read_correct
 from harness.errors import StoreError
 from harness.store import record as records
 from harness.store.store import Store
@@ -149,6 +150,28 @@ def test_collecting_twice_gives_the_same_bytes(trained: Tiny) -> None:
     before = tree(trained.root)
     collected()
     assert tree(trained.root) == before
+
+
+def test_the_bits_of_every_run_stand_beside_the_table(trained: Tiny) -> None:
+    """One entry a distinct run, and for each row of the table what its run's folder holds, bit for bit."""
+    collected()
+    runs = read_runs(trained.workspace.runs_table)
+    correct = read_correct(trained.workspace.correct, runs)
+    assert correct is not None
+    assert correct.shape == (15, 60)
+    for run_id, row in zip(runs["run_id"], correct, strict=True):
+        assert np.packbits(row).tobytes() == (RUNS / run_id / "correct_best.bin").read_bytes()
+    with np.load(trained.workspace.correct, allow_pickle=False) as archive:
+        assert set(archive.files) == {"test_images", *runs["correct_sha256"]}
+
+
+def test_an_edited_accuracy_is_caught_by_the_bits(trained: Tiny) -> None:
+    """The table alone can be edited; with the images beside it, it can no longer."""
+    collected()
+    runs = read_runs(trained.workspace.runs_table)
+    runs.loc[3, "test_acc_best"] += 1 / 60
+    with pytest.raises(StoreError, match=f"{runs.loc[3, 'run_id']} got .* of 60 test images right, but the runs table"):
+        read_correct(trained.workspace.correct, runs)
 
 
 # --- what is missing --------------------------------------------------------------------------------------------------

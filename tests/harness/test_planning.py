@@ -211,6 +211,7 @@ def test_the_paths_of_a_profile() -> None:
         "results": "results/paper",
         "selected": "results/paper/selected.json",
         "runs_table": "results/paper/runs.csv",
+        "correct": "results/paper/correct.npz",
         "convergence": "results/paper/convergence.csv",
         "metrics": "results/paper/metrics.json",
         "environment": "results/paper/environment.json",

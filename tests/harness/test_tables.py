@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import re
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from analysis.analyze import analyze
 from analysis.errors import TableError
 from analysis.results import Analysis
+from analysis.runs.columns import COLUMNS, Column
+from analysis.runs.metric import Metric
 from harness.analysis_files import TABLES, analysis_from_json, analysis_to_dict, read_analysis, write_analysis
 from harness.errors import KdcapError, StoreError
 from harness.tables import read_runs, write_table
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 PUBLISHED = Path(__file__).parents[2] / "reference" / "yasar2026-v2" / "runs.csv"
 
 
@@ -37,8 +45,9 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def analysis() -> Analysis:
-    """The published runs, analysed."""
-    return analyze(read_runs(PUBLISHED))
+    """A small table, analysed."""
+    runs = read_runs(EXAMPLES / "smallest.csv")
+    return analyze(runs, student_order=("small", "big"), generator=np.random.default_rng(0))
 
 
 def test_published_runs_are_read() -> None:
@@ -63,6 +72,128 @@ def test_unreadable_files(tmp_path: Path, content: bytes, words: str) -> None:
     with pytest.raises(KdcapError, match=words) as error:
         read_runs(path)
     assert str(path) in str(error.value)
+
+
+GOOD = "student,method,seed,accuracy\nsmall,none,0,0.9\nsmall,kd,0,0.95\n"
+HEAD = "student,method,seed,accuracy\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        GOOD,
+        GOOD.rstrip("\n"),
+        "\ufeff" + GOOD,
+        GOOD.replace("\n", "\r\n"),
+        GOOD.replace("\n", "\r"),
+        GOOD + "\n\n",
+        GOOD + ",,,\n",
+        GOOD.replace(",", " , "),
+        GOOD.replace("0.9\n", "9e-1\n").replace(",0,", ",0.0,"),
+        '"' + GOOD.replace(",", '","').replace("\n", '"\n"').removesuffix('"'),
+    ],
+)
+def test_the_same_table_in_other_clothes(tmp_path: Path, content: str) -> None:
+    """Byte-order mark, line ends, outer spaces, quotes and empty lines at the end change nothing."""
+    path = tmp_path / "mine.csv"
+    path.write_bytes(content.encode())
+    runs = read_runs(path)
+    assert list(zip(runs["method"], runs["seed"], runs["test_acc_best"], strict=True)) == [
+        ("none", 0, 0.9),
+        ("kd", 0, 0.95),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("\n\n", "is no CSV file with a header and a row per run (it is empty)"),
+        (HEAD, "the table has a header but no rows; collect runs first"),
+        (GOOD.replace(",", ";"), "values are separated by semicolons, and kdcap reads commas; save"),
+        (GOOD.replace(",", "\t"), "values are separated by tabs, and kdcap reads commas; save"),
+        (HEAD.replace("method", "seed") + "a,1,1,1\n", "column 'seed' stands there twice; keep one"),
+        (HEAD.replace("\n", ",\n") + "a,none,0,0.9,\n", "column 5 has no name; name it or remove it"),
+        (HEAD.replace("seed", "Seed") + "a,none,0,0.9\n", "unknown column 'Seed'; rename it to 'seed'"),
+        (HEAD + "a,none,0,0.9,1\n", "row 2 has 5 values and the header 4 names"),
+        (HEAD + "a,none,0\n", "row 2 has 3 values and the header 4 names"),
+        (
+            HEAD + "a,none,0,0,951\n",
+            "row 2 has 5 values and the header 4 names; quote names with commas, and write dec",
+        ),
+        (HEAD + 'a,none,0,"0,951"\n', "row 2, column accuracy: must be a number with a decimal point"),
+        (HEAD + "a,none,0,0.9\n\na,none,1,0.9\n", "row 3, column student: a value is needed here"),
+        (HEAD + "a,none,0,95.1%\n", "row 2, column accuracy: must be a number without a percent sign"),
+        (HEAD + "a,none,0,95.1\n", "row 2, column accuracy: values must be fractions in [0, 1]"),
+        (HEAD + "a,none,0,NaN\n", "row 2, column accuracy: must be a number (found NaN)"),
+        (HEAD + "a,none,0,inf\n", "row 2, column accuracy: must be a number (found inf)"),
+        (HEAD + "a,none,0,\n", "row 2, column accuracy: a value is needed here"),
+        (HEAD + "a,none,-1,0.9\n", "row 2, column seed: must be at least 0 (found -1)"),
+        (HEAD + "a,none,0,0.9\na,none,0.0,0.9\n", "row 3, column seed: final a:none stands there twice"),
+        (HEAD + '"a\nb",none,0,0.9\n', "row 2, column student: holds the invisible character U+000A"),
+        (HEAD + "a\0,none,0,0.9\n", "row 2, column student: holds the invisible character U+0000"),
+        (HEAD + "a,None,0,0.9\n", "row 2, column method: differs from none in upper and lower case alone"),
+    ],
+)
+def test_tables_that_a_careless_or_hostile_hand_wrote(tmp_path: Path, content: str, words: str) -> None:
+    """Each gives one printable sentence that begins with the file."""
+    path = tmp_path / "mine.csv"
+    path.write_bytes(content.encode())
+    with pytest.raises((KdcapError, TableError)) as error:
+        read_runs(path)
+    assert str(error.value).startswith(str(path))
+    assert words in str(error.value)
+    assert str(error.value).isprintable()
+
+
+def test_html_is_a_name_like_any_other(tmp_path: Path) -> None:
+    """Tables keep text as it is; who shows it escapes it."""
+    path = tmp_path / "mine.csv"
+    path.write_text(HEAD + "<script>alert(1)</script>,none,0,0.9\n", encoding="utf-8")
+    assert read_runs(path)["student"].tolist() == ["<script>alert(1)</script>"]
+
+
+def test_examples_are_tables() -> None:
+    """Both pass; the smallest can be analysed, and finds the moderation that its program put in."""
+    errors = read_runs(EXAMPLES / "error_rate.csv", Metric("top1_error", higher_is_better=False))
+    assert set(errors["teacher"]) == {"", "huge"}
+    smallest = read_runs(EXAMPLES / "smallest.csv")
+    assert smallest.groupby(["student", "method"]).size().tolist() == [5] * 4
+    result = analyze(smallest, student_order=("small", "big"), generator=np.random.default_rng(0))
+    found = {row.contrast: row for row in result.contrasts if row.model == "primary"}
+    assert found["gain:big:kd"].ci_low_pp > 0
+
+
+def test_examples_are_what_their_program_draws(tmp_path: Path) -> None:
+    """The page says that the numbers are invented, and how: its program gives these very files."""
+    page = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    assert "**The numbers in this folder are invented.**" in page
+    program = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    subprocess.run([sys.executable, "-c", *program, str(tmp_path)], check=True)
+    for name in ("smallest.csv", "error_rate.csv"):
+        assert (tmp_path / name).read_bytes() == (EXAMPLES / name).read_bytes()
+    shown = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    assert (EXAMPLES / "smallest.csv").read_text(encoding="utf-8").startswith(shown[0])
+
+
+def test_the_page_lists_every_column_as_the_schema_has_it() -> None:
+    """Name, type, rule and range of each column, in order."""
+    page = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in row] for row in re.findall(r"^\| (`.*?) \|(.*?)\|(.*?)\|(.*?)\|", page, re.MULTILINE)
+    ]
+    assert rows == [[f"`{c.name}`", c.kind, rule(c), bounds(c)] for c in COLUMNS]
+
+
+def rule(column: Column) -> str:
+    """What a table and a row must do, in the page's words."""
+    return ", ".join(word for word, holds in (("needed", column.required), ("filled", column.filled)) if holds)
+
+
+def bounds(column: Column) -> str:
+    """A column's range in the page's words; KL's rounding slack is not worth a word."""
+    if column.high < math.inf:
+        return f"{column.low:g} to {column.high:g}"
+    return f"from {max(column.low, 0):g}" if column.low > -math.inf else ""
 
 
 def test_missing_file(tmp_path: Path) -> None:
@@ -108,14 +239,17 @@ def test_analysis_reads_back_as_itself(tmp_path: Path, analysis: Analysis) -> No
 def test_every_table_is_written_byte_stable(tmp_path: Path, analysis: Analysis) -> None:
     """Two writings of two analyses of the same table are equal; each file has a row per result."""
     write_analysis(tmp_path / "a", analysis)
-    write_analysis(tmp_path / "b", analyze(read_runs(PUBLISHED)))
+    again = analyze(
+        read_runs(EXAMPLES / "smallest.csv"), student_order=("small", "big"), generator=np.random.default_rng(0)
+    )
+    write_analysis(tmp_path / "b", again)
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert names == sorted([*(f"{name}.csv" for name in TABLES), "analysis.json"])
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     for name in TABLES:
         rows = read_csv(tmp_path / "a" / f"{name}.csv")
-        assert len(rows) == len(getattr(analysis, name)) > 0
+        assert len(rows) == len(getattr(analysis, name))
 
 
 def test_contrasts_have_the_promised_columns(tmp_path: Path, analysis: Analysis) -> None:
@@ -130,11 +264,11 @@ def test_contrasts_have_the_promised_columns(tmp_path: Path, analysis: Analysis)
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda d: d.update(schema="kdcap.analysis/0"), "expected schema kdcap.analysis/1, found kdcap.analysis/0"),
+        (lambda d: d.update(schema="kdcap.analysis/0"), "expected schema kdcap.analysis/2, found kdcap.analysis/0"),
         (lambda d: d.update(extra=1), "does not know"),
         (lambda d: d["contrasts"][0].update(extra=1), "does not know"),
         (lambda d: d.pop("claims"), "claims"),
-        (lambda d: d["claims"][0].update(verdict="proved"), "claims.0.verdict"),
+        (lambda d: d["multiverse"][0].update(supports="yes"), "multiverse.0.supports"),
         (lambda d: d.update(n_runs="50"), "n_runs"),
     ],
 )

@@ -18,7 +18,8 @@ def test_it_makes_every_result_and_trains_each_run_once(finished: Pipeline) -> N
     """One `dvc repro` leaves every file of the design, and a run that phases share is trained once."""
     assert finished.trained() == TRAININGS
     results = finished.folder / "results" / "tiny"
-    made = {"selected.json", "runs.csv", "convergence.csv", "environment.json", "metrics.json", "verdict.json"}
+    made = {"selected.json", "runs.csv", "correct.npz", "convergence.csv", "environment.json", "metrics.json"}
+    made |= {"verdict.json"}
     assert made <= {path.name for path in results.iterdir()}
     for name in ("report.html", "report.md", "report.json", "analysis/analysis.json", "analysis/contrasts.csv"):
         assert (results / name).stat().st_size > 0

@@ -72,6 +72,31 @@ def test_light_and_dark_differ_on_the_page_and_in_figures(browser: Browser, file
     assert inks == ["rgb(28, 32, 36)", "rgb(228, 230, 233)"]
 
 
+def test_a_drawer_opens_without_scripts_and_paper_shows_them_all(browser: Browser, file: Path) -> None:
+    """A click opens a drawer while scripts are off; in print all are open, since paper cannot be clicked."""
+    visible = "document.querySelector('#table-choices').checkVisibility()"
+    browser.open(file, 1280)
+    assert browser.evaluate(visible) is False
+    browser.evaluate("document.querySelector('#evidence-curve summary').click() || true")
+    assert browser.evaluate(visible) is True
+    browser.open(file, 1280)
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    try:
+        assert browser.evaluate(visible) is True
+        assert browser.evaluate("document.querySelector('#table-choices').getBoundingClientRect().height") > 50
+    finally:
+        browser.call("Emulation.setEmulatedMedia", media="")
+
+
+def test_open_drawers_do_not_scroll_the_page_sideways(browser: Browser, page: str, tmp_path: Path) -> None:
+    """Their tables scroll inside their own box too."""
+    opened = tmp_path / "open.html"
+    opened.write_text(page.replace("<details", "<details open"), encoding="utf-8")
+    for width in (320, 1280):
+        browser.open(opened, width)
+        assert browser.evaluate("document.documentElement.scrollWidth") <= width
+
+
 def test_a_foreign_script_is_refused(browser: Browser, page: str, tmp_path: Path) -> None:
     """The policy works: a script or a style put into the file has no effect and is complained of."""
     spoiled = tmp_path / "spoiled.html"

@@ -62,9 +62,9 @@ def test_figures_and_page_agree_on_colours() -> None:
 
 
 def test_the_forest_draws_what_is_estimated() -> None:
-    """14 contrasts with their numbers in words; an interval's ends lie where the axis says."""
+    """15 contrasts with their numbers in words; an interval's ends lie where the axis says."""
     texts = [e.text for e in parsed(PICTURES["forest"]).iter(f"{SVG}text")]
-    assert sum(bool(re.search(r"\[.*\]", text or "")) for text in texts) == 14
+    assert sum(bool(re.search(r"\[.*\]", text or "")) for text in texts) == 15
     assert "+0.21 [+0.10, +0.32]" in texts
     assert "R101 → R34, logit" in texts
     assert "gain from feature: R34 \N{MINUS SIGN} R18" in texts
@@ -72,16 +72,48 @@ def test_the_forest_draws_what_is_estimated() -> None:
 
 def test_the_forest_marks_the_published_runs_by_form() -> None:
     """Published intervals are dashed, so that colour is not needed; without them nothing is."""
-    assert PICTURES["forest"].svg.count("stroke-dasharray") == 13
+    assert PICTURES["forest"].svg.count("stroke-dasharray") == 14
     assert "stroke-dasharray" not in forest(sample_study.analysis(), None).svg
+
+
+def test_a_contrast_of_two_fits_is_drawn_once_from_the_refit() -> None:
+    """After a singular fit the figure shows what the claims rest on, whatever the order, beside the same published."""
+    singular = sample_study.singular()
+    refit = replace(singular, contrasts=tuple(c for c in singular.contrasts if c.model.endswith(":refit")))
+    backwards = replace(singular, contrasts=(*refit.contrasts, *sample_study.analysis().contrasts))
+    published = sample_study.published()
+    assert forest(singular, published).svg == forest(refit, published).svg == forest(backwards, published).svg
+    assert forest(singular, published).svg.count("stroke-dasharray") == 14
+    assert "+1.21 [+1.10, +1.32]" in forest(singular, None).svg
 
 
 def test_a_contrast_of_several_models_is_drawn_once() -> None:
     """A sensitivity model further down does not add rows to the forest plot."""
     analysis = sample_study.analysis()
-    again = tuple(replace(contrast, model="sensitivity", estimate_pp=9.0) for contrast in analysis.contrasts)
+    again = tuple(replace(contrast, model="gain", estimate_pp=9.0) for contrast in analysis.contrasts)
     twice = replace(analysis, contrasts=analysis.contrasts + again)
     assert forest(twice, None).svg == forest(analysis, None).svg
+
+
+def test_contrasts_of_other_families_and_images_add_no_rows() -> None:
+    """Leads, ablations and fidelity stand in tables; intervals for new images beside those for these."""
+    analysis = sample_study.analysis()
+    drawn = tuple(c for c in analysis.contrasts if c.family in ("gains", "pair-gains", "moderation", "feature-logit"))
+    images = tuple(replace(c, model=f"{c.model}:new-images", estimate_pp=9.0) for c in drawn)
+    alone = forest(replace(analysis, contrasts=drawn), None).svg
+    assert forest(analysis, None).svg == alone
+    assert forest(replace(analysis, contrasts=analysis.contrasts + images), None).svg == alone
+
+
+def test_means_of_the_refit_are_drawn() -> None:
+    """The large marks are the means that claims rest on; means of a subset are not drawn."""
+    singular, runs = sample_study.singular(), sample_study.runs()
+    refit = replace(singular, emmeans=tuple(m for m in singular.emmeans if m.model == "primary:refit"))
+    subset = tuple(replace(m, subset="teachers:resnet50", mean_pct=50.0) for m in singular.emmeans)
+    drawn = interaction(singular, runs).svg
+    assert drawn == interaction(refit, runs).svg
+    assert drawn == interaction(replace(singular, emmeans=(*subset, *singular.emmeans)), runs).svg
+    assert drawn != interaction(sample_study.analysis(), runs).svg
 
 
 def test_a_dot_stands_at_its_accuracy() -> None:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from report.numbers import Unit, interval, number, typeset
+from report.numbers import Unit, effect_unit, estimate, interval, number, typeset
 
 MINUS, NONE = "\N{MINUS SIGN}", "\N{EN DASH}"
 
@@ -31,6 +31,14 @@ MINUS, NONE = "\N{MINUS SIGN}", "\N{EN DASH}"
         (32.0, "df", "32"),
         (34.23, "df", "34.2"),
         (-51.834, "statistic", MINUS + "51.83"),
+        (0.07023, "signed_fine", "+0.0702"),
+        (-0.0094, "signed_fine", MINUS + "0.0094"),
+        (-0.00004, "signed_fine", MINUS + "0.00004"),
+        (0.02, "fine", "0.0200"),
+        (0.99999, "ratio", "1.0000"),
+        (5.33e-15, "power_of_ten", "5e-15"),
+        (-2e-13, "power_of_ten", MINUS + "2e-13"),
+        (0.0, "power_of_ten", "0"),
         (0.7, "plain", "0.7"),
         (4.0, "plain", "4"),
         (None, "pp", NONE),
@@ -48,6 +56,13 @@ def test_an_interval_needs_both_ends() -> None:
     """An interval shows both ends with their signs, or nothing."""
     assert interval(-0.0812, 0.2849, "signed_pp") == f"[{MINUS}0.08, +0.28]"
     assert interval(None, 0.2849, "signed_pp") == NONE
+
+
+def test_an_effect_is_written_in_its_own_unit() -> None:
+    """Percentage points have two decimals, any other unit four; without an estimate there is a dash."""
+    assert estimate(0.0702, 0.0645, 0.0759, effect_unit("pp")) == "+0.07 [+0.06, +0.08]"
+    assert estimate(0.0702, 0.0645, 0.0759, effect_unit("nats")) == "+0.0702 [+0.0645, +0.0759]"
+    assert estimate(None, None, None, effect_unit("nats")) == NONE
 
 
 def test_minus_signs_are_set_and_hyphens_left() -> None:

@@ -17,11 +17,17 @@ from pathlib import Path
 import jinja2
 import pytest
 import sample_study
+from pydantic import TypeAdapter
 
-from analysis.table import check_runs
+from analysis.results import Analysis
+from analysis.runs.metric import Metric
+from analysis.runs.table import check_runs
 from report.context import Verification
-from report.render import environment, render, render_json, render_markdown
+from report.drawers import drawers
+from report.evidence import engine_table
+from report.render import contrast_tables, environment, headline, render, render_json, render_markdown
 
+ADAPTER = TypeAdapter(Analysis)
 VOID = {"meta", "link"}
 FOLDER = Path(__file__).parent
 
@@ -107,6 +113,20 @@ def test_headings_descend_one_step_at_a_time(page: str) -> None:
     assert all(after - before <= 1 for before, after in pairwise(levels))
 
 
+def test_a_method_called_script_is_text_in_every_table() -> None:
+    """Whatever row class a name stands in, the page, the drawers and the figures show it and do not run it."""
+    evil = "<script>alert(2)</script>"
+    text = ADAPTER.dump_json(sample_study.analysis()).decode()
+    spoiled = re.sub(r"feature(?!-)", evil, text)
+    frame = sample_study.runs_frame().replace({"method": {"feature": evil}})
+    analysis = ADAPTER.validate_json(spoiled)
+    page = render(analysis, check_runs(frame, "evil.csv"), sample_study.context())
+    assert spoiled.count(evil) > 20
+    assert page.count("&lt;script&gt;alert(2)&lt;/script&gt;") > 30
+    assert "<script" not in page
+    assert "<script" not in render_markdown(analysis, sample_study.context()).replace("\\<", "")
+
+
 def test_names_from_the_table_are_shown_not_run() -> None:
     """A student called `<script>` and a method with an ampersand and dollars are text everywhere."""
     evil = "<script>alert(1)</script>"
@@ -158,8 +178,9 @@ def test_published_estimates_stand_beside_ours_where_the_estimand_is_the_same(pa
     }
     assert found == {"ResNet-34, feature": "+0.54 [+0.43, +0.65]", "ResNet-18, logit": "\N{EN DASH}"}
     assert "A paper (commit 4ec15c4)" in page
-    alone = replace(sample_study.context(), published=None, published_source="")
-    assert "ublished" not in render(sample_study.analysis(), sample_study.runs(), alone)
+    alone = render(sample_study.analysis(), sample_study.runs(), replace(sample_study.context(), published=None))
+    assert "Published runs" not in alone
+    assert "Published (pp)" not in alone
 
 
 def test_only_estimands_of_the_same_rows_are_compared() -> None:
@@ -167,14 +188,180 @@ def test_only_estimands_of_the_same_rows_are_compared() -> None:
     published = sample_study.published()
     elsewhere = tuple(replace(contrast, subset="no-seed-0") for contrast in published.contrasts)
     context = replace(sample_study.context(), published=replace(published, contrasts=elsewhere))
-    assert "+0.54" not in render(sample_study.analysis(), sample_study.runs(), context)
+    page = render(sample_study.analysis(), sample_study.runs(), context)
+    assert "+0.54" not in page
+    assert "Published (pp)" not in page
+
+
+def test_after_a_singular_fit_both_fits_are_shown_and_the_refit_counts() -> None:
+    """The fit and the refit stand one below the other; the published estimate is beside the one that counts."""
+    shown = contrast_tables(sample_study.singular(), sample_study.published())[1]
+    named = [row for row in shown.rows if row[0].startswith("ResNet-34, feature")]
+    assert [row[0] for row in named] == ["ResNet-34, feature (singular fit)", "ResNet-34, feature (refit)"]
+    assert [row[1] for row in named] == ["+0.21", "+1.21"]
+    assert [row[3] for row in named] == ["\N{EN DASH}", "+0.54 [+0.43, +0.65]"]
+    assert [row[5] for row in named] == ["34.2 KR", "44 residual"]
+    assert named == list(shown.rows[shown.rows.index(named[0]) :][:2])
+
+
+def test_a_refit_of_the_published_runs_is_the_same_estimand() -> None:
+    """Where theirs was singular and ours was not, their refit stands beside our fit."""
+    there = sample_study.singular().contrasts
+    published = replace(sample_study.published(), contrasts=there)
+    row = next(r for r in contrast_tables(sample_study.analysis(), published)[1].rows if r[0] == "ResNet-34, feature")
+    assert (row[1], row[3]) == ("+0.21", "+1.21 [+1.10, +1.32]")
+
+
+def test_rows_of_a_further_model_say_so_where_a_phone_shows_it() -> None:
+    """The same contrast by another model has that model's name in the first column."""
+    analysis = sample_study.analysis()
+    again = tuple(replace(c, model="gain:refit") for c in analysis.contrasts if c.family == "moderation")
+    shown = contrast_tables(replace(analysis, contrasts=analysis.contrasts + again), None)[0]
+    name = "gain from feature: ResNet-34 minus ResNet-18"
+    assert [row[0] for row in shown.rows if row[0].startswith(name)] == [name, f"{name}, gain model (refit)"]
+
+
+def test_the_headline_shows_what_was_tested() -> None:
+    """Of the claims about moderation those without runs have no card, unless none has runs."""
+    analysis = sample_study.analysis()
+    untested = replace(analysis.claims[0], verdict="not tested", estimate=None)
+    assert headline(replace(analysis, claims=(untested, *analysis.claims[1:]))) == analysis.claims[1:2]
+    assert headline(replace(analysis, claims=(untested,))) == (untested,)
+
+
+def test_intervals_for_other_images_are_a_column() -> None:
+    """A row for new images adds no row: its interval stands beside the one for these images."""
+    analysis = sample_study.analysis()
+    before = contrast_tables(analysis, None)[0]
+    wider = tuple(
+        replace(c, model="primary:new-images", ci_low_pp=-0.5, ci_high_pp=0.7)
+        for c in analysis.contrasts
+        if c.family == "moderation"
+    )
+    after = contrast_tables(replace(analysis, contrasts=analysis.contrasts + wider), None)[0]
+    assert [row[0] for row in after.rows] == [row[0] for row in before.rows]
+    assert [column.heading for column in after.columns][3] == "95% interval, other images (pp)"
+    assert [row[3] for row in after.rows] == ["[\N{MINUS SIGN}0.50, +0.70]"] * 2 + ["\N{EN DASH}"]
+    assert [row[2] for row in after.rows] == [row[2] for row in before.rows]
+
+
+def test_a_claim_is_shown_in_its_own_unit_with_its_source_and_caution(page: str) -> None:
+    """Nats have four decimals; source, published number and caution stand with the claim they belong to."""
+    rows = re.findall(r'<tr id="claim-\d+">.*?</tr>', page, re.DOTALL)
+    text = [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in rows]
+    assert len(text) == 7
+    assert "+0.10 pp [\N{MINUS SIGN}0.08, +0.28]" in text[0]
+    assert "Caution: Students differ in their teachers too." in text[0]
+    assert "Source: v2 abstract, first finding. Published: v2: \N{MINUS SIGN}0.08 and +0.06 pp." in text[0]
+    assert "Caution" not in text[2]
+    assert "+0.0702 nats [+0.0645, +0.0759]" in text[3]
+    assert [line.split(" above 0, ")[-1] for line in (text[0], text[3])] == ["margin 0.2 pp", "margin 0.02 nats"]
+    assert text[4].endswith("none beyond ±0.2 pp")
+    assert text[5].endswith("at least 5.5, less 0.2 pp")
+    assert "Published" not in text[6]
+
+
+def test_a_claim_about_several_contrasts_names_the_weakest_in_words(page: str) -> None:
+    """An identifier in the middle of a sentence becomes the words that the tables use."""
+    assert "of 4 the weakest, “ResNet-50 → ResNet-18, logit minus feature”, from" in page
+    assert f"of 1 the weakest, {sample_study.FEATURE}, from" in page
+
+
+def test_both_engines_and_their_difference_are_shown(page: str) -> None:
+    """A row a model that was fitted twice: our criterion, and how far the second engine is from it."""
+    (row,) = engine_table(sample_study.analysis()).rows
+    assert row[:2] == ("primary", "\N{MINUS SIGN}51.83")
+    assert row[3:6] == ("5e-15", "0", "1.0000")
+    assert row[6] == "the second engine agrees to -1e-8 pp"
+    assert '<table id="table-engines">' in page
+    alone = render(sample_study.singular(), sample_study.runs(), sample_study.context())
+    assert '<table id="table-engines">' not in alone
+    assert "no regular fit with a random part" in alone
+
+
+def test_what_lies_deeper_is_there_and_closed(page: str) -> None:
+    """Each drawer is a details element that works without scripts; every further table is in one of them."""
+    parsed = Page(page)
+    assert all("open" not in attributes for attributes in parsed.of("details"))
+    named = [a["id"] for a in parsed.of("details") if "id" in a]
+    assert named == [f"evidence-{drawer.id}" for drawer in drawers(sample_study.analysis())]
+    inside = {name for drawer in drawers(sample_study.analysis()) for name in (table.id for table in drawer.tables)}
+    assert inside == {
+        "curve", "choices", "intervals", "seeds", "power", "emmeans", "variance", "omnibus", "assumptions",
+        "effects", "rivals", "pairs", "ablations", "history", "fidelity", "agreement",
+    }  # fmt: skip
+    assert all(f'<table id="table-{name}">' in page for name in inside)
+
+
+def test_an_empty_drawer_is_left_out() -> None:
+    """A study without ablations, history or fidelity has no drawers for them."""
+    analysis = sample_study.analysis()
+    main = tuple(c for c in analysis.contrasts if c.family in ("gains", "moderation"))
+    poor = replace(analysis, contrasts=main, fidelity=(), history=(), multiverse=(), choices=(), rivals=())
+    assert {drawer.id for drawer in drawers(poor)} == {"intervals", "power", "means", "effects"}
+
+
+def test_further_tables_say_what_the_analysis_says() -> None:
+    """One row of each, in words and with the digits of its unit."""
+    found = {table.id: table.rows for drawer in drawers(sample_study.analysis()) for table in drawer.tables}
+    minus, none = "\N{MINUS SIGN}", "\N{EN DASH}"
+    assert found["curve"][0] == ("feature", "3", "2", "0", "+0.09", "+0.41")
+    assert found["choices"][0] == (
+        "accuracy: test accuracy after the last epoch", "feature", "120", "25", "+0.01", "0.790"
+    )  # fmt: skip
+    assert found["choices"][1][4] == none
+    assert found["intervals"][1][2:5] == ("+0.10", none, "0.397")
+    assert found["seeds"][0][1:] == ("0.2", "80", "10", "7 to 17")
+    assert found["seeds"][1][3:] == ("> 10000", "7364 to > 10000")
+    assert found["power"][0][1:] == ("5", "0.10", "0.29", "17 [7, 27]", "42", "50 [40, 60]", "42")
+    assert len(found["power"]) == 2
+    assert found["variance"][1] == ("primary: residual", "0.13", "[0.00, 0.12]", "0.016", "90")
+    assert found["omnibus"][0][1:6] == ("F", "0.94", "2, 34.2", "kenward-roger", "0.401")
+    assert found["omnibus"][1][1:8] == (
+        "likelihood ratio", "1.01", "2", "parametric bootstrap", "0.651", "0.005", "10000"
+    )  # fmt: skip
+    assert found["effects"][0][:5] == (
+        "ResNet-50 → ResNet-34, feature", "5, 5", "+0.20", "+1.51 [+0.16, +3.11]", f"+1.51 [{minus}0.15, +3.16]"
+    )  # fmt: skip
+    assert found["rivals"][1][:3] == ("log10 FLOPs", "+0.27", "pp per factor of 10")
+    assert [row[0] for row in found["pairs"]] == [
+        "ResNet-50 → ResNet-18, feature minus logit",
+        "taught by ResNet-101 minus by ResNet-50: ResNet-34, logit",
+    ]
+    assert [row[0] for row in found["ablations"]] == [
+        "CIFAR stem minus ImageNet stem, ResNet-50",
+        "projections not clipped minus clipped: ResNet-50 → ResNet-18, feature",
+        "ResNet-34 minus ResNet-18 at equal accuracy gap",
+        "first version minus these runs, mean over cells",
+    ]
+    assert found["fidelity"][0][:5] == (
+        "ResNet-50 → ResNet-18, logit minus feature, KL at T = 1", "+0.0702", "[+0.0645, +0.0759]", "nats", "0.0028"
+    )  # fmt: skip
+    assert found["agreement"][0][0] == "ResNet-50 → ResNet-18, feature minus ResNet-50 → ResNet-18, logit"
+
+
+def test_an_error_rate_is_shown_as_one_minus_itself() -> None:
+    """Where less is better, figure and words speak of the turned metric; the runs table shows it as it is."""
+    frame = sample_study.runs_frame()
+    frame["error"] = 1 - frame["test_acc_best"]
+    runs = check_runs(frame, "errors.csv", Metric("error", higher_is_better=False))
+    analysis = replace(sample_study.analysis(), metric="error", higher_is_better=False)
+    page = render(analysis, runs, sample_study.context())
+    best = render(sample_study.analysis(), sample_study.runs(), sample_study.context())
+    assert "1 - error (%)" in page
+    assert "Cells: 1 - error over seeds" in page
+    assert re.findall(r"<title>Run .*?</title>", page) == re.findall(r"<title>Run .*?</title>", best)
+    assert '<th scope="col" class="number">error (%)</th>' in page
 
 
 def test_each_verdict_is_a_word(page: str) -> None:
     """Verdicts are words in the page, so that neither colour nor shape is needed to read them."""
     body = page[page.index("<body>") :]
     words = re.findall(r'<span class="pill [a-z-]+"><span aria-hidden="true">.</span> ([a-z ]+)</span>', body)
-    assert words == ["cannot tell"] * 2 + ["cannot tell", "cannot tell", "supported", "not tested"]
+    assert words == [
+        *["cannot tell"] * 2,
+        *["cannot tell", "cannot tell", "supported", "supported", "refuted", "supported", "not tested"],
+    ]
 
 
 def test_a_verification_is_told_with_the_answer() -> None:
@@ -220,7 +407,9 @@ def test_markdown_has_answer_banner_claims_and_gains() -> None:
     text = render_markdown(sample_study.analysis(), context)
     assert text.startswith("# A \\<b\\>bold\\</b\\> \\| title\n\n> **These are digits")
     assert "These runs cannot tell whether" in text
-    assert "| Feature distillation helps. | supported | +0.21 \\[+0.08, +0.34\\] | \\< 0.001 | 0.20 |" in text
+    shown = "supported | +0.21 \\[+0.08, +0.34\\] pp | \\< 0.001 | above 0, margin 0.2 pp |"
+    assert f"| Feature distillation helps. | {shown}" in text
+    assert "+0.0702 \\[+0.0645, +0.0759\\] nats" in text
     assert "| ResNet-34, feature | +0.21 |" in text
 
 
@@ -228,7 +417,10 @@ def test_json_holds_the_numbers_unrounded() -> None:
     """Machines get every estimate as it is; the object is plain JSON."""
     data = json.loads(json.dumps(render_json(sample_study.analysis(), sample_study.context()), allow_nan=False))
     assert data["answer"] == list(sample_study.analysis().answer)
-    assert [row["estimate_pp"] for row in data["moderation"]] == [0.10, 0.08]
+    assert data["schema"] == "kdcap.report/2"
+    assert [row["estimate_pp"] for row in data["moderation"]] == [0.10, 0.08, 0.02]
     assert len(data["gains"]) == 12
-    assert data["claims"][3]["verdict"] == "not tested"
+    assert data["claims"][6]["verdict"] == "not tested"
+    assert (data["claims"][3]["estimate"], data["claims"][3]["unit"]) == (0.0702, "nats")
+    assert data["seeds_needed"][0]["seeds"] == 10
     assert data["environment"]["torch"] == "2.13.0"

@@ -1,0 +1,245 @@
+"""Everything that is estimated from a runs table without drawing a random number: models, contrasts, joint tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.claims.judge import Family, judge_all
+from analysis.claims.register import Registered, bind
+from analysis.errors import ModelError, TableError
+from analysis.inference.estimate import Estimate
+from analysis.inference.power import Precision
+from analysis.mixed.profile import sd_interval
+from analysis.results import (
+    AlternativeInterval,
+    Claim,
+    Contrast,
+    Fidelity,
+    ModelFit,
+    Omnibus,
+    VarianceComponent,
+    Version,
+)
+from analysis.runs.columns import cell_label
+from analysis.runs.frame import accuracy, gain_frame, model_frame, of_students, students_of, taught_by
+from analysis.runs.layout import Layout, layout_of
+from analysis.runs.metric import ACCURACY, Metric
+from analysis.runs.table import finals
+from analysis.study import ablations, rivals
+from analysis.study.contrasts import contrast_family, contrast_rows, fidelity_family, interaction_tests, joint_tests
+from analysis.study.estimands import Families, gain_families, gains_by_cell, pair_families, student_families
+from analysis.study.images import images_of, new_images
+from analysis.study.models import Fitted, Source, Weights, components, describe, pairs, primary
+from analysis.study.models import gains as gain_model
+from analysis.study.planning import Plan
+from analysis.study.precision import paired_intervals
+
+# the paper's methods are asked about even where a table has no runs of them: the answer is then "not tested"
+PAPER_METHODS = ("feature", "logit")
+DIVERGENCES = ("kl_t1", "kl_t4")
+
+
+@dataclass
+class Estimates:
+    """Rows as they are gathered from one model after another.
+
+    Attributes:
+        final: Final rows.
+        layout: Their shape.
+        metric: The metric analysed.
+        frame: Final rows as the models see them.
+        main: The primary model on all rows.
+        sources: The primary model's fits, on all rows and under the shared teachers.
+        gaps: Gains with their rival moderators.
+        contrasts: Rows in percentage points.
+        fidelity: Rows in other units.
+        variances: Variance components.
+        models: What was fitted.
+        omnibus: Joint F tests.
+        intervals: Paired comparisons on the same images, where these are known.
+        families: Estimates that claims can rest on.
+        fitted: Every model.
+        history: The first version's gains beside these.
+    """
+
+    final: pd.DataFrame
+    layout: Layout
+    metric: Metric
+    frame: pd.DataFrame
+    main: Fitted
+    sources: list[Source]
+    gaps: pd.DataFrame
+    contrasts: list[Contrast] = field(default_factory=list)
+    fidelity: list[Fidelity] = field(default_factory=list)
+    variances: list[VarianceComponent] = field(default_factory=list)
+    models: list[ModelFit] = field(default_factory=list)
+    omnibus: list[Omnibus] = field(default_factory=list)
+    intervals: list[AlternativeInterval] = field(default_factory=list)
+    families: list[Family] = field(default_factory=list)
+    fitted: list[Fitted] = field(default_factory=list)
+    history: tuple[Version, ...] = ()
+
+    def add(
+        self, fitted: Fitted, frame: pd.DataFrame, families: Families, *, unit: str = "pp", second: bool = False
+    ) -> None:
+        """A model with its families of contrasts; after a singular fit those of the fit and of the refit."""
+        self.fitted.append(fitted)
+        self.models += describe(fitted, second=second)
+        for source in fitted.sources:
+            if unit == "pp":
+                self.variances += components(source, _sd_intervals(source) if second else {})
+            for family, contrasts in families.items():
+                if unit == "pp":
+                    self.contrasts += contrast_family(source, family, contrasts)
+                else:
+                    self.fidelity += fidelity_family(source, family, unit, contrasts)
+        plan = Plan(fitted.used, frame)
+        self.families += [_family(fitted, plan, contrasts) for contrasts in families.values()]
+
+    def judged(self, claims: Sequence[Registered], margin_pp: float) -> tuple[Claim, ...]:
+        """The claims of a register, in this table's words, judged by these estimates."""
+        layout = self.layout
+        methods = (*PAPER_METHODS, *(method for method in layout.methods if method not in PAPER_METHODS))
+        return judge_all(
+            bind(claims, layout, methods),
+            self.families,
+            metric=self.metric.name,
+            margin_pp=margin_pp,
+            seeds=layout.seeds,
+        )
+
+
+def estimate_all(
+    runs: pd.DataFrame,
+    *,
+    metric: Metric = ACCURACY,
+    student_order: Sequence[str] | None = None,
+    correct: NDArray[np.bool_] | None = None,
+    history: pd.DataFrame | None = None,
+) -> Estimates:
+    """Fit every model of the study; arguments and errors as in `analysis.analyze.analyze`."""
+    final = finals(runs)
+    _refuse_gaps(final, metric)
+    layout = layout_of(final, student_order)
+    frame = model_frame(final, 100 * accuracy(final, metric), students_of(layout), layout.methods)
+    by_student, by_pair = student_families(layout), pair_families(final)
+    main, by_cell = primary(frame, metric.name, "all"), pairs(frame, metric.name, "all")
+    gaps = rivals.gap_frame(runs, frame, metric, layout.pair)
+    found = Estimates(final, layout, metric, frame, main, [*main.sources], gaps)
+    found.add(main, frame, by_student, second=True)
+    found.add(by_cell, frame, by_pair, second=True)
+    seen = [(main.used, frame, by_student), (by_cell.used, frame, by_pair)]
+    if layout.shared_teachers:
+        taught = taught_by(of_students(frame, layout.pair or ()), layout.shared_teachers)
+        matched = primary(taught, metric.name, "teachers:" + "+".join(layout.shared_teachers))
+        found.add(matched, taught, by_student, second=True)
+        found.sources += matched.sources
+        seen.append((matched.used, taught, by_student))
+    for source in found.sources:
+        found.omnibus += interaction_tests(source, layout.students, layout.methods)
+    _add_gain_model(found, frame, layout, metric)
+    _add_gap_model(found, gaps, layout, metric)
+    _add_ablations(found, runs, final, metric)
+    found.history = _add_history(found, runs, final, by_cell.used, history)
+    if correct is not None and metric == ACCURACY:
+        right = correct[(runs["stage"] == "final").to_numpy()]
+        for source, rows, families in seen:
+            found.contrasts += _for_new_images(source, rows, families, right[rows["row"]])
+        found.intervals += paired_intervals(final, right)
+    return found
+
+
+def _refuse_gaps(final: pd.DataFrame, metric: Metric) -> None:
+    empty = final[final[metric.name].isna()]
+    if not empty.empty:
+        run = empty.iloc[0]
+        label = cell_label(run["teacher"], run["student"], run["method"])
+        raise TableError(f"stage `final`, {label}, seed {run['seed']}: column {metric.name} is empty; fill it in.")
+
+
+def _family(fitted: Fitted, plan: Plan, contrasts: Mapping[str, Weights]) -> Family:
+    source = fitted.used
+    kept = {name: weights for name, weights in contrasts.items() if source.cells.keys() >= weights.keys()}
+
+    def planned(name: str) -> Precision:
+        return plan.precision(source.combination(kept[name]))
+
+    estimates = {name: source.estimate(weights) for name, weights in kept.items()}
+    return Family(fitted.first.model, source.model, source.metric, source.subset, estimates, planned)
+
+
+def _sd_intervals(source: Source) -> dict[str, tuple[float, float]]:
+    if source.singular:
+        return {}
+    return {name: sd_interval(source.fit, name) for name in source.fit.variances}
+
+
+def _add_gain_model(found: Estimates, frame: pd.DataFrame, layout: Layout, metric: Metric) -> None:
+    """Gains as the response: a gain is a cell's mean, moderation a difference of two."""
+    gains = gain_frame(frame)
+    try:
+        fitted = gain_model(gains, metric.name, "all")
+    except ModelError:  # too few seeds with a baseline of their own
+        return
+    families = gain_families(layout)
+    found.add(fitted, gains, families, second=True)
+    moderated = list(families.get("moderation", {}).values())
+    for source in fitted.sources:  # without baselines the students' common difference is part of moderation
+        found.omnibus += joint_tests(source, "student + student:method", moderated)
+
+
+def _add_gap_model(found: Estimates, gaps: pd.DataFrame, layout: Layout, metric: Metric) -> None:
+    fitted = rivals.at_equal_gap(gaps, metric.name) if layout.pair is not None else None
+    if fitted is not None and layout.pair is not None:
+        smaller, larger = layout.pair
+        found.add(fitted, gaps, {"accuracy gap": {f"{rivals.AT_EQUAL_GAP}:{larger}-{smaller}": {"larger": 1.0}}})
+
+
+def _add_ablations(found: Estimates, runs: pd.DataFrame, final: pd.DataFrame, metric: Metric) -> None:
+    for family, part in (("stems", ablations.stems(runs, metric)), ("clipping", ablations.clipping(runs, metric))):
+        if part is not None:
+            found.add(part[0], part[1], {family: part[2]})
+    for measure in ("agreement", *DIVERGENCES):
+        part = ablations.fidelity(final, measure)
+        if part is not None:
+            found.add(part[0], part[1], {measure: part[2]}, unit="pp" if measure == "agreement" else "nats")
+
+
+def _add_history(
+    found: Estimates, runs: pd.DataFrame, final: pd.DataFrame, by_cell: Source, table: pd.DataFrame | None
+) -> tuple[Version, ...]:
+    if table is None:
+        return ()
+    rows, found_mean = ablations.versions(table, by_cell, gains_by_cell(final), runs)
+    if found_mean is not None:
+        mean, precise = found_mean
+        estimates = {"v1-v2:mean": mean}
+        labels = {**by_cell.labels, "model": "history"}
+        found.contrasts += contrast_rows(estimates, "versions", n=len(final), **labels)
+        found.families.append(Family("history", "history", by_cell.metric, "all", estimates, lambda _: precise))
+    return rows
+
+
+def _for_new_images(
+    source: Source, frame: pd.DataFrame, families: Families, right: NDArray[np.bool_]
+) -> list[Contrast]:
+    """Rows for other test images: the seeds' noise and the images' together."""
+    blocks = [f"{student}:{seed}" for student, seed in zip(frame["student"], frame["seed"], strict=True)]
+    if not source.fit.model.components:  # without a common effect of a seed, each run is its own
+        blocks = [str(row) for row in range(len(frame))]
+    images = images_of(right, [str(cell) for cell in frame["cell"]], blocks)
+    rows: list[Contrast] = []
+    for family, contrasts in families.items():
+        estimates: dict[str, Estimate] = {}
+        for name, weights in contrasts.items():
+            if source.cells.keys() >= weights.keys():
+                run_weights = source.fit.run_weights(source.combination(weights))
+                estimates[name] = new_images(source.estimate(weights), run_weights, images).estimate
+        labels = {**source.labels, "model": f"{source.model}:new-images"}
+        rows += contrast_rows(estimates, family, n=len(frame), **labels)
+    return rows

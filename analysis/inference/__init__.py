@@ -1,0 +1,1 @@
+"""Classical inference that any estimate needs: equivalence, power, effect sizes, resampling."""

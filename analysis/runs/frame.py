@@ -1,0 +1,100 @@
+"""Final rows as the models see them: one response a run, factors in order, the baseline first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.runs.columns import BASELINE, cell_label
+from analysis.runs.layout import Layout
+from analysis.runs.metric import Metric
+
+ALONE = "alone"  # the teacher of a student trained without one
+
+
+def accuracy(runs: pd.DataFrame, metric: Metric) -> pd.Series[float]:
+    """The metric as a fraction that is better when higher: an error rate becomes one minus itself."""
+    values = runs[metric.name].astype("float64")
+    return values if metric.higher_is_better else 1 - values
+
+
+def model_frame(
+    final: pd.DataFrame, y: pd.Series[float], students: Sequence[str], methods: Sequence[str]
+) -> pd.DataFrame:
+    """Columns for formulas.
+
+    Args:
+        final: Checked final rows.
+        y: Response of each row.
+        students: Students in order, smaller first; rows of others are left out.
+        methods: Methods in order, without the baseline, which comes first.
+
+    Returns:
+        y, student, method (categorical, in order), teacher (`alone` for a baseline), seed, kd (0 for a baseline, 1
+        otherwise), cell (`teacher>student:method`, categorical) and `row`, the row's place in `final`.
+    """
+    frame = pd.DataFrame(
+        {
+            "y": y.to_numpy(),
+            "student": final["student"].to_numpy(),
+            "method": final["method"].to_numpy(),
+            "teacher": final["teacher"].replace("", ALONE).to_numpy(),
+            "seed": final["seed"].to_numpy(),
+            "kd": (final["method"] != BASELINE).astype(float).to_numpy(),
+            "cell": [
+                cell_label(*names) for names in zip(final["teacher"], final["student"], final["method"], strict=True)
+            ],
+            "row": range(len(final)),
+        }
+    )
+    frame = frame[frame["student"].isin(students)].reset_index(drop=True)
+    present = [name for name in (BASELINE, *methods) if name in set(frame["method"])]
+    frame["student"] = pd.Categorical(frame["student"], [name for name in students if name in set(frame["student"])])
+    frame["method"] = pd.Categorical(frame["method"], present)
+    frame["cell"] = pd.Categorical(frame["cell"])
+    return frame
+
+
+def of_students(frame: pd.DataFrame, students: Sequence[str]) -> pd.DataFrame:
+    """The runs of some students, with no level left of the others."""
+    rows = frame[frame["student"].isin(students)].reset_index(drop=True)
+    return rows.assign(**{name: rows[name].cat.remove_unused_categories() for name in ("student", "method", "cell")})
+
+
+def taught_by(frame: pd.DataFrame, teachers: Sequence[str]) -> pd.DataFrame:
+    """Baselines, and the runs of some teachers."""
+    rows = frame[frame["teacher"].isin([ALONE, *teachers])].reset_index(drop=True)
+    return rows.assign(**{name: rows[name].cat.remove_unused_categories() for name in ("method", "cell")})
+
+
+def gain_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """Distilled runs whose student has a baseline at the same seed, y replaced by the gain over it."""
+    alone = frame["method"] == BASELINE
+    runs = list(zip(frame["student"], frame["seed"], strict=True))
+    baseline = {run: y for run, y, first in zip(runs, frame["y"], alone, strict=True) if first}
+    gains = frame["y"] - np.array([baseline.get(run, np.nan) for run in runs])
+    rows: pd.DataFrame = frame.assign(y=gains)[~alone & gains.notna()]
+    methods = [method for method in rows["method"].cat.categories if method != BASELINE]
+    return rows.assign(method=rows["method"].cat.set_categories(methods)).reset_index(drop=True)
+
+
+def unit_gains(frame: pd.DataFrame, method: str) -> dict[str, pd.Series[float]]:
+    """Mean gain under a method of each student and seed, averaged over teachers: student -> gain by seed.
+
+    Only seeds at which every teacher's run is there count: the mean of other seeds would be of other teachers.
+    """
+    gains = gain_frame(frame[frame["method"].isin([BASELINE, method])])
+    found: dict[str, pd.Series[float]] = {}
+    for student, rows in gains.groupby("student", observed=True):
+        seeds = rows.groupby("seed")["y"].agg(["mean", "size"])
+        found[str(student)] = seeds.loc[seeds["size"] == rows["teacher"].nunique(), "mean"]
+    return found
+
+
+def students_of(layout: Layout) -> tuple[str, ...]:
+    """The students of the layout, the pair in the order that was given."""
+    if layout.pair is None:
+        return layout.students
+    return (*layout.pair, *(name for name in layout.students if name not in layout.pair))

@@ -1,0 +1,1 @@
+"""The study's own models and everything estimated from them."""

@@ -1,0 +1,246 @@
+"""The study's models: fitted, checked, refitted without a zero variance, and described."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.errors import UnidentifiedError
+from analysis.inference.estimate import Estimate
+from analysis.mixed.criterion import profiled
+from analysis.mixed.describe import explained
+from analysis.mixed.fit import Fit, fit
+from analysis.mixed.inference import DfMethod, Inference
+from analysis.mixed.model import Floats, Model, build
+from analysis.results import ModelFit, VarianceComponent
+from analysis.study import second_engine
+
+ENGINE = "kdcap's own profiled REML (analysis/mixed)"
+LEAST_SQUARES = "least squares"
+SEEDS = "(1 | student:seed)"
+
+Weights = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A fit that numbers come from.
+
+    Attributes:
+        model: Name of the model.
+        metric: Response.
+        subset: Name of the rows used.
+        fit: The fit.
+        cells: (p,) coefficients of each cell's mean, by the cell's name.
+    """
+
+    model: str
+    metric: str
+    subset: str
+    fit: Fit
+    cells: Mapping[str, Floats]
+
+    @cached_property
+    def inference(self) -> Inference:
+        """Small-sample inference on the fit."""
+        return Inference(self.fit)
+
+    @property
+    def singular(self) -> bool:
+        """Whether a variance was estimated as zero."""
+        return bool(self.fit.singular)
+
+    @property
+    def df_method(self) -> DfMethod:
+        """Kenward-Roger, which without a random part is exact and called `residual`."""
+        return "kenward-roger" if self.fit.model.components else "residual"
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """Fields that every row of this fit shares."""
+        return {"model": self.model, "metric": self.metric, "subset": self.subset, "singular": self.singular}
+
+    def combination(self, weights: Weights) -> Floats:
+        """(p,) coefficients of a linear combination of cell means."""
+        return np.asarray(sum(weight * self.cells[cell] for cell, weight in weights.items()), dtype=np.float64)
+
+    def estimate(self, weights: Weights, method: DfMethod | None = None) -> Estimate:
+        """A linear combination of cell means."""
+        return self.inference.estimate(self.combination(weights), method or self.df_method)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model as fitted, and as used.
+
+    Attributes:
+        first: The model as fitted.
+        used: The same, or after a singular fit the refit without its zero variances, which claims rest on.
+        notes: What was left out because the runs cannot tell it, and why.
+    """
+
+    first: Source
+    used: Source
+    notes: tuple[str, ...]
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Both where they differ, to be shown beside each other."""
+        return (self.first,) if self.first is self.used else (self.first, self.used)
+
+
+def fit_model(name: str, formula: str, frame: pd.DataFrame, cells: Mapping[str, int], **labels: str) -> Fitted:
+    """Fit a model by REML and, where it is singular, once more without the zero variances.
+
+    Args:
+        name: Name of the model.
+        formula: Its formula, in columns of the frame.
+        frame: As `analysis.runs.frame.model_frame` returns it.
+        cells: Place in the frame of one run of each cell, by the cell's name.
+        labels: `metric` and `subset`.
+
+    Raises:
+        ModelError: It cannot be fitted.
+    """
+    model, notes = identified(build(formula, frame))
+    means = {cell: model.x[place] for cell, place in cells.items()}
+    first = Source(name, labels["metric"], labels["subset"], fit(model), means)
+    if not first.singular:
+        return Fitted(first, first, notes)
+    reduced = fit(model.without(first.fit.singular))
+    return Fitted(first, Source(f"{name}:refit", first.metric, first.subset, reduced, means), notes)
+
+
+def identified(model: Model) -> tuple[Model, tuple[str, ...]]:
+    """The model without the components that its runs cannot tell from something else, and why they were left out."""
+    notes: list[str] = []
+    while True:
+        try:
+            profiled(model, "REML")
+        except UnidentifiedError as error:
+            notes.append(str(error))
+            model = model.without([error.component])
+        else:
+            return model, tuple(notes)
+
+
+def settled(model: Model) -> Fit:
+    """Fit, and once more without zero variances: the procedure of `fit_model` where only the end is wanted."""
+    first = fit(identified(model)[0])
+    return fit(first.model.without(first.singular)) if first.singular else first
+
+
+def cell_places(labels: pd.Series) -> dict[str, int]:
+    """Place of the first run of each cell that has runs, by its name.
+
+    Args:
+        labels: Name of each run's cell.
+    """
+    names = [str(label) for label in labels]
+    return {name: names.index(name) for name in dict.fromkeys(names)}
+
+
+def student_method_cells(frame: pd.DataFrame) -> dict[str, int]:
+    """Cells `student:method`, as `cell_places` gives them."""
+    return cell_places(frame["student"].astype(str) + ":" + frame["method"].astype(str))
+
+
+def primary_formula(frame: pd.DataFrame) -> str:
+    """`y ~ student * method + (1 | student:seed)`, with the factors that vary."""
+    factors = [name for name in ("student", "method") if len(frame[name].cat.categories) > 1]
+    return f"y ~ {' * '.join(factors) or '1'} + {SEEDS}"
+
+
+def primary(frame: pd.DataFrame, metric: str, subset: str) -> Fitted:
+    """`acc ~ student * method + (1 | student:seed)`, pooled over teachers; cells are `student:method`."""
+    return fit_model(
+        "primary", primary_formula(frame), frame, student_method_cells(frame), metric=metric, subset=subset
+    )
+
+
+def pairs(frame: pd.DataFrame, metric: str, subset: str) -> Fitted:
+    """The same random part, with a free mean for each teacher, student and method."""
+    return fit_model(
+        "pairs", f"y ~ 0 + cell + {SEEDS}", frame, cell_places(frame["cell"]), metric=metric, subset=subset
+    )
+
+
+def gains(frame: pd.DataFrame, metric: str, subset: str) -> Fitted:
+    """`gain ~ student * method + (1 | teacher) + (1 | student:seed)`, on the gains over the same seed's baseline.
+
+    Readers expect it, so it is shown; claims rest on `primary`, where the baseline's own noise is part of the model.
+
+    Args:
+        frame: As `analysis.runs.frame.gain_frame` returns it.
+        metric: Name of the metric that gains are of.
+        subset: Name of the rows.
+    """
+    formula = f"{primary_formula(frame).removesuffix(f' + {SEEDS}')} + (1 | teacher) + {SEEDS}"
+    return fit_model("gain", formula, frame, student_method_cells(frame), metric=metric, subset=subset)
+
+
+def describe(fitted: Fitted, *, second: bool) -> tuple[ModelFit, ...]:
+    """Rows of `models.csv`: the fit, and the refit after a singular one.
+
+    Args:
+        fitted: The model.
+        second: Whether to fit the second engine beside it; only regular fits with a random part have one.
+    """
+    return tuple(_described(source, fitted, second=second) for source in fitted.sources)
+
+
+def _described(source: Source, fitted: Fitted, *, second: bool) -> ModelFit:
+    found = source.fit
+    shares = explained(found)
+    regular = bool(found.model.components) and not source.singular
+    other = second_engine.compare(found) if second and regular else None
+    if source is not fitted.first:
+        why = f"refit of {fitted.first.model} without {', '.join(fitted.first.fit.singular)}, whose variance is 0"
+    elif source.singular:
+        why = f"singular: the variance of {', '.join(found.singular)} is 0; {fitted.used.model} is without it"
+    else:
+        why = other.told if other else "regular fit" if found.model.components else "no random part"
+    return ModelFit(
+        **source.labels,
+        formula=found.model.formula,
+        engine=ENGINE if found.model.components else LEAST_SQUARES,
+        optimiser=found.optimum.told if found.model.components else "closed form",
+        criterion=found.criterion,
+        minus_2_log_likelihood=found.minus_2_log_likelihood,
+        n=len(found.model.y),
+        groups=sum(len(component.levels) for component in found.model.components),
+        zero_components=", ".join(found.singular),
+        r2_marginal=shares.r2_marginal,
+        r2_conditional=shares.r2_conditional,
+        second_engine=other.name if other else "",
+        second_excess=other.excess if other else None,
+        second_effect_difference_pp=other.effect_difference if other else None,
+        second_se_ratio=other.se_ratio if other else None,
+        check="; ".join([why, *fitted.notes]),
+    )
+
+
+def components(source: Source, intervals: Mapping[str, tuple[float, float]]) -> tuple[VarianceComponent, ...]:
+    """Rows of `variance_components.csv`, with profile intervals where there are some."""
+    shares = explained(source.fit).icc
+    rest = 1 - sum(shares.values())
+    rows = []
+    for name, variance in source.fit.variances.items():
+        low, high = intervals.get(name, (None, None))
+        rows.append(
+            VarianceComponent(
+                **source.labels,
+                component=name,
+                sd_pp=float(np.sqrt(variance)),
+                sd_ci_low_pp=low,
+                sd_ci_high_pp=high,
+                variance_pp2=variance,
+                share=shares.get(name, rest),
+            )
+        )
+    return tuple(rows)

@@ -1,0 +1,55 @@
+"""From files to an analysis: a runs table with what lies beside it, the register of claims, and a seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.analyze import DEFAULT_MARGIN_PP, analyze
+from analysis.results import Analysis
+from analysis.runs.metric import ACCURACY, Metric
+from harness.claims import REGISTER, read_claims
+from harness.correctness import read_correct
+from harness.tables import read_runs
+
+CORRECT = "correct.npz"  # as `harness collect` writes it beside the runs table
+
+
+def analyse_files(
+    runs: Path,
+    *,
+    margin_pp: float = DEFAULT_MARGIN_PP,
+    metric: Metric = ACCURACY,
+    order: tuple[str, ...] | None = None,
+    claims: Path = REGISTER,
+    history: Path | None = None,
+    seed: int = 0,
+) -> Analysis:
+    """Read a runs table and analyse it.
+
+    Args:
+        runs: The table; per-image correctness is taken from `correct.npz` beside it, where there is one.
+        margin_pp: As in `analysis.analyze.analyze`.
+        metric: What runs are compared by.
+        order: The two students to compare, smaller first.
+        claims: The register of claims.
+        history: An earlier version's gains table.
+        seed: Of the generator that bootstrap and simulation draw from.
+
+    Raises:
+        harness.errors.KdcapError: A file is missing or damaged.
+        analysis.errors.TableError: The table cannot be analysed.
+    """
+    table = read_runs(runs, metric)
+    return analyze(
+        table,
+        claims=read_claims(claims),
+        margin_pp=margin_pp,
+        metric=metric,
+        student_order=order,
+        correct=read_correct(runs.parent / CORRECT, table),
+        history=None if history is None else pd.read_csv(history),
+        generator=np.random.default_rng(seed),
+    )
