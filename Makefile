@@ -2,7 +2,8 @@
 #   make repro    the study of params.yaml's profile, from nothing to report (quick: minutes on two cores)
 #   make test     lint, types, layers, tests
 #   make report   print the report's path, and open it where there is a desktop
-#   make bench    measured speed
+#   make bench    measured speed: training, and statistics beside statsmodels and R's lme4
+#                 (`python -m bench characteristics`: simulated false alarms and coverage, minutes)
 #   make chaos    kill the study again and again; same digests in the end
 #   make docs     renew the outputs that the README shows
 #   make lock     renew the locks

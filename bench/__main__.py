@@ -1,72 +1,51 @@
-"""`make bench`: images a second of a quick-profile epoch, ours against a plain loop.
+"""`make bench`: measured speed of training and of statistics; and, asked for by name, how often the statistics err.
 
-Both train the same network on the same images in one process, taking turns; each figure is the median of several
-epochs, and the ratio is the median of the ratios of neighbours, so that a noisy machine disturbs both alike.
+Without a name: training and statistics. `python -m bench characteristics` simulates false alarms and coverage, which
+takes minutes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import time
-from collections.abc import Callable
-from pathlib import Path
 
-from bench.plain import PlainRun, warm_up_torchvision
-from harness.study.load import load_study
-from harness.study.plan import candidates, plan
-from harness.study.spec import RunSpec
-from harness.training import data, determinism
-from harness.training.loop import Run
-from harness.training.models import build
+from bench import characteristics, engines
 
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-def _measure(spec: RunSpec, epochs: int) -> dict[str, float | str]:
-    device = determinism.configure(spec.optimisation)
-    images = data.load(spec.dataset, Path("data"))
-    teacher, weights = None, None
-    if spec.teacher is not None:
-        teacher = build(spec.teacher.architecture, spec.teacher.stem, spec.model, images.classes, "teacher", 0)
-        weights = teacher.state_dict()
-        teacher.eval().requires_grad_(requires_grad=False)
-    ours, plain = Run(spec, images, weights, device), PlainRun(spec, images, teacher)
-    ours.train_epoch()
-    plain.train_epoch()
-    pairs = [(_seconds(ours.train_epoch), _seconds(plain.train_epoch)) for _ in range(epochs)]
-    count = len(images.train_labels)
-    return {
-        "cell": spec.cell,
-        "ours_images_per_second": count / statistics.median(mine for mine, _ in pairs),
-        "plain_images_per_second": count / statistics.median(theirs for _, theirs in pairs),
-        "ratio": statistics.median(theirs / mine for mine, theirs in pairs),
-    }
+DEFAULT = ("training", "statistics")
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=7, help="epochs of each loop (default 7)")
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("what", nargs="*", metavar="training|statistics|characteristics", default=DEFAULT)
+    parser.add_argument("--epochs", type=int, default=7, help="training: epochs of each loop (default 7)")
+    parser.add_argument("--rounds", type=int, default=31, help="statistics: fits of each engine (default 31)")
+    parser.add_argument("--draws", type=int, default=20_000, help="characteristics: data sets a row (default 20000)")
     parser.add_argument("--json", action="store_true", help="figures as JSON")
     options = parser.parse_args()
-    warm_up_torchvision()
-    study = load_study("quick")
-    baseline = next(entry.run for entry in plan(study, None) if entry.phase == "final")
-    distilled = [specs[0] for choice, specs in candidates(study).items() if choice.teacher == "resnet50"][:2]
-    rows = [_measure(spec, options.epochs) for spec in (baseline, *distilled)]
+    unknown = set(options.what) - {*DEFAULT, "characteristics"}
+    if unknown:
+        parser.error(f"expected training, statistics or characteristics, found {', '.join(sorted(unknown))}")
+    found: dict[str, object] = {}
+    if "training" in options.what:
+        from bench import training  # torch is an extra: statistics need none
+
+        images = training.measure(options.epochs)
+        found["training"] = images
+        if not options.json:
+            training.show(images)
+    if "statistics" in options.what:
+        timings = engines.measure(options.rounds)
+        found["statistics"] = engines.as_json(timings)
+        if not options.json:
+            engines.show(timings)
+    if "characteristics" in options.what:
+        rows = list(characteristics.measure(options.draws))
+        found["characteristics"] = characteristics.as_json(rows)
+        if not options.json:
+            characteristics.show(rows)
     if options.json:
-        print(json.dumps(rows, indent=2))
-        return
-    print(f"{'cell (ours includes validation)':<36}{'ours':>10}{'plain':>10}{'ratio':>8}   images a second")
-    for row in rows:
-        ours, plain, ratio = row["ours_images_per_second"], row["plain_images_per_second"], row["ratio"]
-        print(f"{row['cell']:<36}{ours:>10.0f}{plain:>10.0f}{ratio:>8.2f}")
+        print(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":
