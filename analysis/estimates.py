@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -239,7 +239,9 @@ def _for_new_images(
         for name, weights in contrasts.items():
             if source.cells.keys() >= weights.keys():
                 run_weights = source.fit.run_weights(source.combination(weights))
-                estimates[name] = new_images(source.estimate(weights), run_weights, images).estimate
+                noise = new_images(source.estimate(weights), run_weights, images)
+                why = ", images' part not above 0" if noise.floored else ""
+                estimates[name] = replace(noise.estimate, df_method=f"{noise.estimate.df_method}{why}")
         labels = {**source.labels, "model": f"{source.model}:new-images"}
         rows += contrast_rows(estimates, family, n=len(frame), **labels)
     return rows

@@ -1,9 +1,10 @@
 """The minimum of the profiled criterion: a grid, then Newton's method with the boundary, from several starts.
 
-The criterion may have several minima and often has its lowest point on the boundary (a variance of zero). So:
-every response is first evaluated on a grid over all ratios, zero included; Newton's method with the exact Hessian then
-goes on from the best grid points. At the boundary the criterion's slope with respect to the *variance* decides (its
-slope with respect to the standard deviation is zero there by symmetry, where an optimiser started at zero stays).
+The criterion may have several minima and often has its lowest point on the boundary (a variance of zero). So: every
+response is first evaluated on a grid over all ratios, zero included; Newton's method with the exact Hessian then goes
+on from every local minimum of the grid and from its best points. At the boundary the criterion's slope with respect
+to the *variance* decides (its slope with respect to the standard deviation is zero there by symmetry, where an
+optimiser started at zero stays).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from analysis.mixed.criterion import Data, Profiled
 from analysis.mixed.model import Floats
 
-STARTS = 8
+BEST, MOST_STARTS = 3, 12  # starts from the grid's best points whatever lies beside them, and starts in all
 SINGULAR_SD_RATIO = 1e-4  # lme4's isSingular: a standard deviation below 1e-4 error standard deviations is zero
 _POINTS = {1: 25, 2: 9, 3: 7, 4: 4}  # grid points a component: at most a few hundred in all
 _LOWEST, _HIGHEST = 1e-3, 1e5  # of the grid, in variance ratios of strata
@@ -40,7 +41,7 @@ class Optimum:
             if no component is off the boundary.
         boundary_slope: Smallest slope with respect to the (scaled) variance ratio at components on the
             boundary; positive where the boundary is right; infinite if none is there.
-        starts: Starting points.
+        starts: Starting points: the grid's local minima and its best points.
         agreeing: Starts that ended at this minimum.
         other_minima: Criteria of further minima, relative to this one.
         grid_points: Points of the grid.
@@ -82,7 +83,7 @@ def minimise(problem: Profiled, data: Data) -> Optimum:
         return Optimum(np.empty(0), value, 0.0, np.inf, np.inf, 0, 0, (), 0)
     grid = _grid(problem)
     first = problem.values(grid, data)[0]
-    best = np.argsort(first, kind="stable")[:STARTS]
+    best = _starts(first, components)
     copies = Data(np.repeat(data.h, len(best), axis=0), np.repeat(data.s, len(best)))
     ends = _newton(problem, copies, grid[best])
     reached = problem.value(ends, copies)
@@ -101,6 +102,28 @@ def minimise(problem: Profiled, data: Data) -> Optimum:
         found, float(reached[lowest]), float(np.abs(scaled[free]).max(initial=0.0)), curvature,
         float(scaled[~free].min(initial=np.inf)), len(best), int((above <= _SAME).sum()), others, len(grid),
     )  # fmt: skip
+
+
+def _starts(values: Floats, components: int) -> NDArray[np.intp]:
+    """Grid points to start from, best first: every one that no neighbour along an axis undercuts, and the best few.
+
+    Args:
+        values: The criterion at the grid's points.
+        components: Axes of the grid.
+    """
+    axes = values.reshape([round(len(values) ** (1 / components))] * components)
+    bottom = np.ones(axes.shape, dtype=bool)
+    for axis in range(components):
+        falls = np.diff(axes, axis=axis) < 0
+        before = [slice(None)] * components
+        after = [slice(None)] * components
+        before[axis], after[axis] = slice(None, -1), slice(1, None)
+        bottom[tuple(before)] &= ~falls
+        bottom[tuple(after)] &= falls | (axes[tuple(after)] == axes[tuple(before)])
+    order = np.argsort(values, kind="stable")
+    chosen = bottom.ravel()[order]
+    chosen[:BEST] = True
+    return np.asarray(order[chosen][:MOST_STARTS])
 
 
 def minimise_all(problem: Profiled, data: Data, *, starts: int = 1) -> tuple[Floats, Floats]:

@@ -8,7 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from analysis.results import Analysis, Claim, Specification
+    from analysis.results import Analysis, Choice, Claim, Specification
 
 WIDTH = 100
 
@@ -16,7 +16,11 @@ WIDTH = 100
 def summary(result: Analysis) -> str:
     """The answer, the claims as a table, what it depends on, and what a reader must know."""
     blocks = ["\n".join(_wrapped(sentence) for sentence in result.answer), _claims(result.claims)]
-    blocks.append("\n".join(line for line in (*_curve(result.multiverse), *_seeds(result), _engines(result)) if line))
+    blocks.append(
+        "\n".join(
+            line for line in (*_curve(result.multiverse, result.choices), *_seeds(result), _engines(result)) if line
+        )
+    )
     notes = "\n".join(_wrapped(f"- {flag}", "  ") for flag in result.flags)
     blocks.append(f"{result.n_runs} runs, margin {result.margin_pp:g} pp. Note:\n{notes}")
     return "\n\n".join(block for block in blocks if block)
@@ -46,7 +50,7 @@ def _needed(claim: Claim) -> str:
     return str(claim.seeds_to_settle) if claim.seeds_to_settle else "> 10000"
 
 
-def _curve(curve: Sequence[Specification]) -> list[str]:
+def _curve(curve: Sequence[Specification], choices: Sequence[Choice]) -> list[str]:
     lines = []
     for method in dict.fromkeys(one.method for one in curve):
         own = [one for one in curve if one.method == method]
@@ -56,10 +60,24 @@ def _curve(curve: Sequence[Specification]) -> list[str]:
         told = (
             f"Specification curve, {method}: {len(own)} specifications, interval above 0 in {share:.0%} "
             f"({adjusted:.0%} after Holm); on the scale of points {min(in_pp):+.2f} to {max(in_pp):+.2f}, "
-            f"median {median(in_pp):+.2f} pp."
+            f"median {median(in_pp):+.2f} pp{_moves([c for c in choices if c.method == method])}."
         )
         lines.append(_wrapped(told, "  "))
     return lines
+
+
+def _moves(choices: Sequence[Choice]) -> str:
+    """The choice whose options differ most in their median estimate."""
+    spans: dict[str, list[float]] = {}
+    for row in choices:
+        if row.median_estimate_pp is not None:
+            spans.setdefault(row.choice, []).append(row.median_estimate_pp)
+    if not spans:
+        return ""
+    name, medians = max(spans.items(), key=lambda item: max(item[1]) - min(item[1]))
+    return (
+        f"; the choice of {name.replace('_', ' ')} moves it most (medians {min(medians):+.2f} to {max(medians):+.2f})"
+    )
 
 
 def _seeds(result: Analysis) -> list[str]:
