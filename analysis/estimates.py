@@ -99,7 +99,7 @@ class Estimates:
                 else:
                     self.fidelity += fidelity_family(source, family, unit, contrasts)
         plan = Plan(fitted.used, frame)
-        self.families += [_family(fitted, plan, contrasts) for contrasts in families.values()]
+        self.families += [_family(name, fitted, plan, contrasts) for name, contrasts in families.items()]
 
     def judged(self, claims: Sequence[Registered], margin_pp: float) -> tuple[Claim, ...]:
         """The claims of a register, in this table's words, judged by these estimates."""
@@ -162,7 +162,7 @@ def _refuse_gaps(final: pd.DataFrame, metric: Metric) -> None:
         raise TableError(f"stage `final`, {label}, seed {run['seed']}: column {metric.name} is empty; fill it in.")
 
 
-def _family(fitted: Fitted, plan: Plan, contrasts: Mapping[str, Weights]) -> Family:
+def _family(name: str, fitted: Fitted, plan: Plan, contrasts: Mapping[str, Weights]) -> Family:
     source = fitted.used
     kept = {name: weights for name, weights in contrasts.items() if source.cells.keys() >= weights.keys()}
 
@@ -170,7 +170,7 @@ def _family(fitted: Fitted, plan: Plan, contrasts: Mapping[str, Weights]) -> Fam
         return plan.precision(source.combination(kept[name]))
 
     estimates = {name: source.estimate(weights) for name, weights in kept.items()}
-    return Family(fitted.first.model, source.model, source.metric, source.subset, estimates, planned)
+    return Family(name, fitted.first.model, source.model, source.metric, source.subset, estimates, planned)
 
 
 def _sd_intervals(source: Source) -> dict[str, tuple[float, float]]:
@@ -194,10 +194,11 @@ def _add_gain_model(found: Estimates, frame: pd.DataFrame, layout: Layout, metri
 
 
 def _add_gap_model(found: Estimates, gaps: pd.DataFrame, layout: Layout, metric: Metric) -> None:
-    fitted = rivals.at_equal_gap(gaps, metric.name) if layout.pair is not None else None
-    if fitted is not None and layout.pair is not None:
-        smaller, larger = layout.pair
-        found.add(fitted, gaps, {"accuracy gap": {f"{rivals.AT_EQUAL_GAP}:{larger}-{smaller}": {"larger": 1.0}}})
+    for name in rivals.GAPS if layout.pair is not None else ():
+        fitted = rivals.at_equal_gap(gaps, metric.name, name)
+        if fitted is not None and layout.pair is not None:
+            smaller, larger = layout.pair
+            found.add(fitted, gaps, {"accuracy gap": {f"{rivals.AT_EQUAL_GAP}:{larger}-{smaller}": {"larger": 1.0}}})
 
 
 def _add_ablations(found: Estimates, runs: pd.DataFrame, final: pd.DataFrame, metric: Metric) -> None:
@@ -221,7 +222,9 @@ def _add_history(
         estimates = {"v1-v2:mean": mean}
         labels = {**by_cell.labels, "model": "history"}
         found.contrasts += contrast_rows(estimates, "versions", n=len(final), **labels)
-        found.families.append(Family("history", "history", by_cell.metric, "all", estimates, lambda _: precise))
+        found.families.append(
+            Family("versions", "history", "history", by_cell.metric, "all", estimates, lambda _: precise)
+        )
     return rows
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from analysis.errors import TableError
 from analysis.inference.power import WANTED, smallest_detectable_pp
 from analysis.results import PowerPoint, SeedsNeeded
 from analysis.runs.frame import accuracy, model_frame, students_of
@@ -68,6 +69,11 @@ def plan_study(
     source = primary(frame, metric.name, "all").used
     contrasts = moderations(layout) or student_families(layout)["gains"]
     contrasts = {name: weights for name, weights in contrasts.items() if source.cells.keys() >= weights.keys()}
+    if not contrasts:
+        raise TableError(
+            "the table has no student with final runs of both a baseline (method none) and another method: there is no "
+            "gain to plan for; add such runs."
+        )
     plan = Plan(source, frame)
     now = {name: plan.precision(source.combination(weights))(layout.seeds) for name, weights in contrasts.items()}
     return PlanAnswer(

@@ -302,7 +302,7 @@ class Claim:
         unit: Unit of estimate, interval, threshold and margin.
         margin: Smallest difference that matters.
         threshold: What an `at least` claim is held against; 0 otherwise.
-        family: Claims that multiplicity is controlled over together.
+        family: Contrasts that multiplicity is controlled over together, as in `contrasts.csv`; empty if not tested.
         model: Model of its contrasts.
         metric: Metric of its contrasts.
         subset: Subset of its contrasts; with model and contrast it names rows of `contrasts.csv`.

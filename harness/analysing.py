@@ -49,7 +49,7 @@ def analyse_files(
         margin_pp=margin_pp,
         metric=metric,
         student_order=order,
-        correct=read_correct(runs.parent / CORRECT, table),
+        correct=read_correct(runs.parent / CORRECT, table) if metric == ACCURACY else None,
         history=None if history is None else pd.read_csv(history),
         generator=np.random.default_rng(seed),
     )

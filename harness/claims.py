@@ -37,7 +37,6 @@ class _Claim(Frozen):
     unit: Text
     margin: Annotated[Literal["gain"] | float, BeforeValidator(_margin)]
     threshold: Annotated[float, Field(strict=False)] = 0.0
-    family: Text
     model: Text
     metric: str = ""
     subset: Text

@@ -35,6 +35,8 @@ def _lead(pooled: Sequence[Claim]) -> str:
     verdicts = {claim.verdict for claim in pooled}
     if verdicts == {"supported"}:
         return "Supported: larger students gain more from distillation."
+    if verdicts == {"refuted"} and all(claim.ci_high is not None and claim.ci_high < 0 for claim in pooled):
+        return "Refuted: larger students gain less from distillation, not more."
     if verdicts == {"refuted"}:
         margin_pp = max(claim.margin for claim in pooled)
         return f"Refuted: larger students do not gain {margin_pp:g} percentage points more from distillation."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ class Family:
     """Estimates that multiplicity is controlled over, and where they come from.
 
     Attributes:
+        name: Name of the family, as in `contrasts.csv`.
         model: Model, without `:refit`.
         shown_model: Model whose numbers these are.
         metric: Response.
@@ -31,6 +33,7 @@ class Family:
         precision: Seeds a cell -> precision, by identifier.
     """
 
+    name: str
     model: str
     shown_model: str
     metric: str
@@ -62,9 +65,10 @@ def _judge(claim: Registered, families: Sequence[Family], metric: str, margin_pp
         if names and (family.model, family.metric, family.subset) == place:
             return _tested(claim, rule, family, names, seeds)
     return Claim(
-        **_shared(claim, rule), model=claim.model, metric=place[1], subset=claim.subset, contrast=claim.contrast,
-        contrasts=0, estimate=None, ci_low=None, ci_high=None, ci90_low=None, ci90_high=None, p_holm=None,
-        p_equivalence=None, verdict="not tested", statement=f"Not tested: {claim.needs}.", seeds_to_settle=None,
+        **_shared(claim, rule), family="", model=claim.model, metric=place[1], subset=claim.subset,
+        contrast=claim.contrast, contrasts=0, estimate=None, ci_low=None, ci_high=None, ci90_low=None,
+        ci90_high=None, p_holm=None, p_equivalence=None, verdict="not tested",
+        statement=f"Not tested: {claim.needs}.", seeds_to_settle=None,
     )  # fmt: skip
 
 
@@ -81,21 +85,28 @@ def _tested(claim: Registered, rule: Rule, family: Family, names: Sequence[str],
         counts = [seeds_to_settle(rule, evidence[n], family.precision(n), seeds) for n in undecided]
         known = [count for count in counts if count is not None]
         needed = max(known) if len(known) == len(counts) else None
-    effect = claim.effect if len(names) == 1 else f"of {len(names)} contrasts that must all hold, the weakest, {name},"
+    effect = claim.effect if len(names) == 1 else _all_of(rule, found, name)
     return Claim(
-        **_shared(claim, rule), model=family.shown_model, metric=family.metric, subset=family.subset,
-        contrast=name, contrasts=len(names), estimate=one.estimate, ci_low=one.ci95[0], ci_high=one.ci95[1],
-        ci90_low=one.ci90[0], ci90_high=one.ci90[1], p_holm=_holm_p(family, name),
+        **_shared(claim, rule), family=family.name, model=family.shown_model, metric=family.metric,
+        subset=family.subset, contrast=name, contrasts=len(names), estimate=one.estimate, ci_low=one.ci95[0],
+        ci_high=one.ci95[1], ci90_low=one.ci90[0], ci90_high=one.ci90[1], p_holm=_holm_p(family, name),
         p_equivalence=_p_equivalence(rule, estimate), verdict=verdict,
         statement=statement(rule, effect, one, needed), seeds_to_settle=needed,
     )  # fmt: skip
+
+
+def _all_of(rule: Rule, found: Sequence[Evidence], name: str) -> str:
+    """Several contrasts as the subject of a sentence: how they fare, and which decides."""
+    counts = Counter(judge(rule, one) for one in found)
+    fates = ", ".join(f"{count} {verdict}" for verdict, count in counts.items()) if len(counts) > 1 else ""
+    return f"of {len(found)} contrasts that must all hold{f' ({fates})' * bool(fates)}, the weakest, {name},"
 
 
 def _shared(claim: Registered, rule: Rule) -> dict[str, Any]:
     return {
         "id": claim.id, "sentence": claim.sentence, "source": claim.source, "published": claim.published,
         "kind": claim.kind, "unit": claim.unit, "margin": rule.margin, "threshold": rule.threshold,
-        "family": claim.family, "caution": claim.caution,
+        "caution": claim.caution,
     }  # fmt: skip
 
 

@@ -30,7 +30,6 @@ class Registered:
         unit: Unit of the effect.
         margin: Smallest difference that matters; None for the study's margin (then in percentage points).
         threshold: What an `at least` claim is held against.
-        family: Claims judged together.
         model: Model of the contrasts; its refit counts where the fit is singular.
         metric: Metric of the contrasts; empty for the metric analysed.
         subset: Subset of the contrasts.
@@ -51,7 +50,6 @@ class Registered:
     unit: str
     margin: float | None
     threshold: float
-    family: str
     model: str
     metric: str
     subset: str
@@ -75,6 +73,8 @@ def bind(register: Sequence[Registered], layout: Layout, methods: Sequence[str])
     """
     bound = []
     for claim in register:
+        if layout.pair is None and ("{smaller}" in claim.id or "{larger}" in claim.id):
+            continue  # of a student that is not known there is nothing to ask
         words = " ".join((claim.id, claim.sentence, claim.contrast))
         students = layout.students if "{student}" in words else ("",)
         taken = methods if "{method}" in words else ("",)
@@ -96,7 +96,6 @@ def _bound(claim: Registered, layout: Layout, names: Mapping[str, str]) -> Regis
         id=_filled(claim.id, names),
         sentence=_filled(claim.sentence, names),
         effect=_filled(claim.effect, names),
-        family=_filled(claim.family, names),
         subset=_filled(claim.subset, names),
         contrast=_filled(claim.contrast, names),
         needs=needs,

@@ -143,8 +143,10 @@ def _at_least(rule: Rule, evidence: Evidence, numbers: str, above: str, seeds: i
 
 
 def _enough(seeds: int | None) -> str:
-    count = f"about {seeds}" if seeds else f"more than {MOST_SEEDS}"
-    return f"{count} seeds a cell would settle it with probability {WANTED:g} if the true effect is this estimate"
+    chance = f"settle it with probability {WANTED:g} if the true effect is this estimate"
+    return (
+        f"about {seeds} seeds a cell would {chance}" if seeds else f"even {MOST_SEEDS} seeds a cell would not {chance}"
+    )
 
 
 def interval_words(interval: Interval, unit: str = "pp", *, adjusted: bool) -> str:

@@ -86,13 +86,15 @@ def _pair(present: Sequence[str], order: Sequence[str] | None) -> tuple[tuple[st
     if len(present) != 2:  # noqa: PLR2004 - a pair
         return (
             None,
-            f"it compares two students, and the final runs have {len(present)} ({', '.join(present)})",
+            f"it compares two students, and the final runs have {len(present)} ({', '.join(present)})"
+            + ("; name two with --order SMALLER,LARGER" if len(present) > 1 else ""),
         )
     depths = [_depth(student) for student in present]
     if None in depths or depths[0] == depths[1]:
         return (
             None,
-            f"the names {present[0]} and {present[1]} do not tell which student is larger; give their order",
+            f"the names {present[0]} and {present[1]} do not tell which student is larger; give their order "
+            "with --order SMALLER,LARGER",
         )
     return (present[0], present[1]), ""
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.errors import ModelError
 from analysis.inference.estimate import Estimate
 from analysis.mixed.inference import DfMethod, FTest
 from analysis.mixed.model import Floats
@@ -169,17 +168,19 @@ def joint_tests(source: Source, term: str, contrasts: Sequence[Weights]) -> tupl
     methods_of_df: tuple[DfMethod, ...] = ("residual",)
     if source.fit.model.components:
         methods_of_df = ("kenward-roger", "satterthwaite")
-    return tuple(_omnibus(source, term, combinations, method) for method in methods_of_df)
+    found = (_omnibus(source, term, combinations, method) for method in methods_of_df)
+    return tuple(row for row in found if row is not None)
 
 
-def _omnibus(source: Source, term: str, combinations: Floats, method: DfMethod) -> Omnibus:
+def _omnibus(source: Source, term: str, combinations: Floats, method: DfMethod) -> Omnibus | None:
+    """One joint test; None where so few groups tell the variances that F or its degrees of freedom do not exist."""
     if len(combinations) == 1:  # F is t squared; Kenward and Roger's formula for it is 0 / 0 at 2 degrees of freedom
         alone = source.inference.estimate(combinations[0], method)
         found = FTest(alone.t**2, 1, alone.df, method)
     else:
         found = source.inference.joint(combinations, method)
-    if not np.isfinite(found.f):
-        raise ModelError(f"model {source.model}: the joint test of {term} has no finite F.")
+    if not np.isfinite([found.f, found.df_den, found.p]).all():
+        return None
     return Omnibus(
         **source.labels, term=term, test="F", statistic=float(found.f), df_num=float(found.df_num),
         df_den=float(found.df_den), df_method=found.df_method, p=found.p, p_mc_se=None, draws=None,

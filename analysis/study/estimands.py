@@ -15,7 +15,7 @@ Families = Mapping[str, Mapping[str, Weights]]
 
 
 def student_families(layout: Layout) -> dict[str, dict[str, Weights]]:
-    """Gains, moderation, and the lead of feature over logit, in cells `student:method`."""
+    """Gains, moderation, and feature's lead over logit, in cells `student:method`."""
     families = {"gains": {f"gain:{s}:{m}": gain(s, m) for s in layout.students for m in layout.methods}}
     if layout.pair is not None:
         smaller, larger = layout.pair
@@ -23,6 +23,9 @@ def student_families(layout: Layout) -> dict[str, dict[str, Weights]]:
         families["feature-logit"] = {
             moderation_id(smaller, larger, "feature", "logit"): moderation(smaller, larger, "feature", "logit")
         }
+    families["feature-logit-students"] = {
+        f"lead:feature-logit:{s}": {f"{s}:feature": 1.0, f"{s}:logit": -1.0} for s in layout.students
+    }
     return families
 
 

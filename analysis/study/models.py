@@ -123,7 +123,7 @@ def identified(model: Model) -> tuple[Model, tuple[str, ...]]:
         try:
             profiled(model, "REML")
         except UnidentifiedError as error:
-            notes.append(str(error))
+            notes.append(f"{error.component} is left out of {model.formula}: the runs cannot tell its variance apart.")
             model = model.without([error.component])
         else:
             return model, tuple(notes)

@@ -68,6 +68,7 @@ class _Data:
     hyperparameters: str
     frame: pd.DataFrame
     methods: tuple[str, ...]
+    siblings: int
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def _selected(
     complete = {method for method, count in students.items() if count == len(pair)}
     methods = tuple(method for method in layout.methods if {method, BASELINE} <= complete)
     seeds = f"without {', '.join(map(str, without))}" if without else "all"
-    return _Data(rule.name, scale, seeds, teachers, SELECTED, frame, methods)
+    return _Data(rule.name, scale, seeds, teachers, SELECTED, frame, methods, len(layout.methods))
 
 
 def _common_settings(runs: pd.DataFrame, final: pd.DataFrame, layout: Layout, rule: Metric) -> Iterator[_Data]:
@@ -202,7 +203,9 @@ def _common_settings(runs: pd.DataFrame, final: pd.DataFrame, layout: Layout, ru
         frame = model_frame(table, y, layout.pair or (), [str(method)])
         setting = f"alpha {alpha:g}" + ("" if math.isnan(float(str(temperature))) else f", T {temperature:g}")
         seeds = ", ".join(str(seed) for seed in sorted(set(same["seed"])))
-        yield _Data(rule.name, "pp", f"distilled {seeds} only", "all", setting, frame, (str(method),))
+        yield _Data(
+            rule.name, "pp", f"distilled {seeds} only", "all", setting, frame, (str(method),), len(layout.methods)
+        )
 
 
 def _ways(
@@ -315,7 +318,9 @@ def _permuted(smaller: pd.Series, larger: pd.Series, generator: np.random.Genera
 
 def _rows(data: _Data, model: str, answers: Mapping[str, _Answer | None]) -> list[Specification]:
     given = {method: answer for method, answer in answers.items() if answer is not None}
-    steps = dict(zip(given, holm([answer.p for answer in given.values()]), strict=True))
+    # methods that a choice of rows leaves out are still asked about: one alone is corrected as one of all
+    left_out = [1.0] * (data.siblings - len(given))
+    steps = dict(zip(given, holm([*(answer.p for answer in given.values()), *left_out]), strict=False))
     rows = []
     for method, answer in given.items():
         low, high = answer.estimate.interval(LEVEL) if answer.estimate else (None, None)

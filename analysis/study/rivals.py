@@ -27,6 +27,7 @@ from analysis.study.models import SEEDS, Fitted, Source, fit_model, identified
 
 DRAWS = 500
 AT_EQUAL_GAP = "moderation-at-equal-gap"
+GAPS = {"gap": "gap_checkpoint_pp", "gap-mean": "gap_mean_pp"}  # the checkpoint that taught, or its seeds' mean
 _SAME_SPACE = 1e-8
 
 
@@ -76,18 +77,26 @@ def gap_frame(runs: pd.DataFrame, frame: pd.DataFrame, metric: Metric, pair: tup
     return gains.assign(**{name: values for name, values in moderators.items() if values.notna().all() and len(values)})
 
 
-def at_equal_gap(gaps: pd.DataFrame, metric: str) -> Fitted | None:
+def at_equal_gap(gaps: pd.DataFrame, metric: str, name: str) -> Fitted | None:
     """The students' difference in gain at equal accuracy gap: `gain ~ method + larger + gap + (1 | student:seed)`.
 
-    Its one cell, `larger`, is that difference. None where the gap is not known or is the student under another name.
+    Args:
+        gaps: As `gap_frame` returns it.
+        metric: Name of the metric.
+        name: A model of `GAPS`, which says whose accuracy the teacher's is.
+
+    Returns:
+        The model; its one cell, `larger`, is that difference. None where the gap is not known or is the student under
+        another name.
     """
-    if "gap_mean_pp" not in gaps or "larger" not in gaps or not _varies(gaps["larger"]):
+    gap = GAPS[name]
+    if gap not in gaps or "larger" not in gaps or not _varies(gaps["larger"]):
         return None
-    pairs = gaps[["teacher", "student", "larger", "gap_mean_pp"]].drop_duplicates()
-    if _correlation(pairs["larger"], pairs["gap_mean_pp"]) > 1 - _SAME_SPACE:
+    pairs = gaps[["teacher", "student", "larger", gap]].drop_duplicates()
+    if _correlation(pairs["larger"], pairs[gap]) > 1 - _SAME_SPACE:
         return None
     method = "method + " if _varies(gaps["method"]) else ""
-    fitted = fit_model("gap", f"y ~ {method}larger + gap_mean_pp + {SEEDS}", gaps, {}, metric=metric, subset="all")
+    fitted = fit_model(name, f"y ~ {method}larger + {gap} + {SEEDS}", gaps, {}, metric=metric, subset="all")
     first = _with_larger(fitted.first)
     return Fitted(first, first if fitted.used is fitted.first else _with_larger(fitted.used), fitted.notes)
 

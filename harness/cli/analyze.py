@@ -11,6 +11,7 @@ from harness.errors import StudyError
 
 if TYPE_CHECKING:
     from analysis.results import Analysis
+    from analysis.runs.metric import Metric
 
 Margin = Annotated[
     float | None,
@@ -27,6 +28,12 @@ Claims = Annotated[
     typer.Option(metavar="FILE", help="Register of claims (YAML); default: the paper's, shipped with kdcap."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print analysis.json instead of the summary.")]
+MetricName = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="What to compare, a fraction; default: test_acc_best or accuracy.")
+]
+LowerIsBetter = Annotated[
+    bool, typer.Option("--lower-is-better", help="Of the metric a lower value is better (an error rate).")
+]
 Latex = Annotated[bool, typer.Option("--latex", help="Also write the main tables as tables.tex, for a paper.")]
 
 
@@ -42,13 +49,8 @@ def analyze(
         Path | None, typer.Option(metavar="DIR", help="Folder to write to; default: `analysis` beside the runs table.")
     ] = None,
     margin: Margin = None,
-    metric: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN", help="What to compare, a fraction; default: test_acc_best or accuracy."),
-    ] = None,
-    lower_is_better: Annotated[
-        bool, typer.Option("--lower-is-better", help="Of the metric a lower value is better (an error rate).")
-    ] = False,
+    metric: MetricName = None,
+    lower_is_better: LowerIsBetter = False,
     order: Order = None,
     claims: Claims = None,
     seed: Seed = 0,
@@ -70,7 +72,6 @@ def analyze(
       harness analyze --runs mine.csv --order small,big --metric top1_error --lower-is-better
     """  # noqa: D301 - \b keeps line breaks in the help
     from analysis.analyze import DEFAULT_MARGIN_PP
-    from analysis.runs.metric import ACCURACY, Metric
     from harness.analysing import analyse_files
     from harness.claims import REGISTER
 
@@ -81,12 +82,10 @@ def analyze(
         profile = resolve_profile(profile)
         margin = load_study(profile).margins.gain_pp if margin is None else margin
         runs = runs or Workspace(profile).runs_table
-    if lower_is_better and metric is None:
-        raise StudyError("--lower-is-better: expected a --metric that it speaks of, found none; name the column.")
     result = analyse_files(
         runs,
         margin_pp=checked_margin(DEFAULT_MARGIN_PP if margin is None else margin),
-        metric=ACCURACY if metric is None else Metric(metric, higher_is_better=not lower_is_better),
+        metric=chosen_metric(metric, lower_is_better=lower_is_better),
         order=students(order),
         claims=claims or REGISTER,
         seed=seed,
@@ -99,6 +98,15 @@ def checked_margin(margin: float) -> float:
     if not 0 < margin < 100:  # noqa: PLR2004 - percentage points
         raise StudyError(f"--margin: expected percentage points between 0 and 100, found {margin:g}.")
     return margin
+
+
+def chosen_metric(name: str | None, *, lower_is_better: bool) -> Metric:
+    """The metric of `--metric` and its direction; accuracy by default."""
+    from analysis.runs.metric import ACCURACY, Metric
+
+    if name is None and lower_is_better:
+        raise StudyError("--lower-is-better: expected a --metric that it speaks of, found none; name the column.")
+    return ACCURACY if name is None else Metric(name, higher_is_better=not lower_is_better)
 
 
 def students(order: str | None) -> tuple[str, ...] | None:

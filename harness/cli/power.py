@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.analyze import Order
+from harness.cli.analyze import LowerIsBetter, MetricName, Order
 from harness.errors import StudyError
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ def power(
         Path | None,
         typer.Option(metavar="FILE", help="Runs whose variances to plan with; default: the published ones."),
     ] = None,
+    metric: MetricName = None,
+    lower_is_better: LowerIsBetter = False,
     order: Order = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
 ) -> None:
@@ -46,7 +48,7 @@ def power(
     import json as json_module
 
     from analysis.plan import plan_study
-    from harness.cli.analyze import checked_margin, students
+    from harness.cli.analyze import checked_margin, chosen_metric, students
     from harness.tables import read_runs
     from harness.verify.reference import PUBLISHED, RUNS, find_reference
 
@@ -56,12 +58,14 @@ def power(
     for one in powers:
         if not 0.05 < one < 1:  # noqa: PLR2004 - the level of the test
             raise StudyError(f"--power: expected a probability between 0.05 and 1, found {one:g}.")
-    table = read_runs(runs if runs is not None else find_reference(PUBLISHED) / RUNS)
+    compared = chosen_metric(metric, lower_is_better=lower_is_better)
+    table = read_runs(runs if runs is not None else find_reference(PUBLISHED) / RUNS, compared)
     answer = plan_study(
         table,
         effect,
         margin_pp=checked_margin(effect if margin is None else margin),
         powers=powers,
+        metric=compared,
         student_order=students(order),
     )
     typer.echo(json_module.dumps(dataclasses.asdict(answer), indent=2) if json else _screen(answer))

@@ -84,7 +84,7 @@ def test_fits_speak_for_themselves(simulated: Simulated, framed: Framed) -> None
     (flag,) = [flag for flag in told(runs, fitted=[regular, singular]) if flag not in told(runs)]
     assert "primary (teachers:t). Each was refitted" in flag
     (flag,) = [flag for flag in told(runs, fitted=[unpaired]) if flag not in told(runs)]
-    assert "the runs cannot tell the variance" in flag
+    assert "the runs cannot tell its variance apart" in flag
 
 
 def rival(name: str, correlation: float | None, share: float) -> Rival:

@@ -13,7 +13,7 @@ from harness.errors import StudyError
 
 ENTRY = {
     "id": "a", "sentence": "A gains.", "effect": "the gain of a", "source": "here", "published": "", "kind": "null",
-    "unit": "pp", "margin": "gain", "family": "f", "model": "primary", "subset": "all", "contrast": "gain:a:m",
+    "unit": "pp", "margin": "gain", "model": "primary", "subset": "all", "contrast": "gain:a:m",
     "needs": "runs are missing",
 }  # fmt: skip
 
@@ -45,7 +45,7 @@ def test_every_finding_of_the_paper_is_registered() -> None:
     assert names == {
         "moderation", "moderation-same-teacher", "gain", "no-gain", "larger-teacher", "student-not-gap",
         "persists-at-resnet50", "feature-at-least-logit", "feature-closer-kl1", "feature-closer-kl4", "agreement-flat",
-        "stem-worth", "clipping-no-effect", "v1-larger", "determinism",
+        "stem-worth", "clipping-no-effect", "v1-larger", "determinism", "feature-over-logit", "student-not-gap-mean",
     }  # fmt: skip
 
 

@@ -102,7 +102,7 @@ def test_claims_of_ones_own(tmp_path: Path) -> None:
     own = tmp_path / "claims.yaml"
     own.write_text(
         "claims:\n- {id: mine, sentence: Big gains., effect: the gain of big, source: me, published: '', "
-        "kind: directional, unit: pp, margin: gain, family: gains, model: primary, subset: all, "
+        "kind: directional, unit: pp, margin: gain, model: primary, subset: all, "
         "contrast: 'gain:big:kd', needs: big needs runs}\n",
         encoding="utf-8",
     )

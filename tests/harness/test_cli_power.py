@@ -9,6 +9,7 @@ import pytest
 from statsmodels.stats.power import FTestPower
 from typer.testing import CliRunner
 
+from analysis.errors import TableError
 from harness.cli import app
 from harness.errors import StudyError
 
@@ -77,3 +78,20 @@ def test_impossible_plans(arguments: list[str], words: str) -> None:
     result = runner.invoke(app, ["power", *arguments])
     assert isinstance(result.exception, StudyError)
     assert words in str(result.exception)
+
+
+def test_own_metrics_are_planned_with() -> None:
+    """An error rate, of which less is better; the same seeds as its mirror image."""
+    errors = ("--runs", str(ROOT / "examples" / "error_rate.csv"), "--order", "small,big")
+    needed = asked(*errors, "--metric", "top1_error", "--lower-is-better")["needed"]
+    assert isinstance(needed, list)
+    assert needed[0]["contrast"] == "moderation:feature-none:big-small"
+
+
+def test_nothing_to_plan_for(tmp_path: Path) -> None:
+    """A table of baselines alone has no gain: one sentence."""
+    table = tmp_path / "mine.csv"
+    table.write_text("student,method,seed,accuracy\na,none,0,0.9\na,none,1,0.91\nb,none,0,0.92\nb,none,1,0.93\n")
+    result = runner.invoke(app, ["power", "--runs", str(table), "--order", "a,b"])
+    assert isinstance(result.exception, TableError)
+    assert "no gain to plan for" in str(result.exception)

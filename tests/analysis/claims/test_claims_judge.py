@@ -33,7 +33,14 @@ def family(estimates: Mapping[str, Estimate], **fields: object) -> Family:
     def precision(name: str) -> Precision:
         return rooted(estimates[name].se, estimates[name].df)
 
-    usual = {"model": "primary", "shown_model": "primary", "metric": "acc", "subset": "all", "precision": precision}
+    usual = {
+        "name": "gains",
+        "model": "primary",
+        "shown_model": "primary",
+        "metric": "acc",
+        "subset": "all",
+        "precision": precision,
+    }
     return Family(**usual | {"estimates": estimates} | fields)
 
 
@@ -41,7 +48,7 @@ def claim(**fields: object) -> Registered:
     """A bound claim on contrast `a`; the arguments change what they name."""
     usual = {
         "id": "c", "sentence": "S.", "effect": "the effect", "source": "here", "published": "p", "kind": "directional",
-        "unit": "pp", "margin": None, "threshold": 0.0, "family": "f", "model": "primary", "metric": "",
+        "unit": "pp", "margin": None, "threshold": 0.0, "model": "primary", "metric": "",
         "subset": "all", "contrast": "a", "needs": "runs are missing", "caution": "beware",
     }  # fmt: skip
     (bound,) = bind([Registered(**usual | fields)], LAYOUT, ["m"])
@@ -131,7 +138,9 @@ def test_several_contrasts_must_all_hold() -> None:
     found = judged(claim(contrast="*"), family(THREE))
     assert (found.contrasts, found.contrast, found.estimate) == (3, "b", 0.12)
     assert found.verdict == "cannot tell"
-    assert "of 3 contrasts that must all hold, the weakest, b, is +0.12 pp" in found.statement
+    assert (
+        "of 3 contrasts that must all hold (2 supported, 1 cannot tell), the weakest, b, is +0.12 pp" in found.statement
+    )
     without = {name: replace(estimate, value=estimate.value + 0.5) for name, estimate in THREE.items()}
     assert judged(claim(contrast="*"), family(without)).verdict == "supported"
     against = THREE | {"d": Estimate(-0.6, 0.1, 30.0, "r")}
@@ -156,7 +165,7 @@ def test_seeds_are_told_where_the_verdict_is_open_alone() -> None:
     assert both.seeds_to_settle == max(count for count in alone if count is not None)
     hopeless = judged(claim(contrast="*"), family({"a": B, "b": Estimate(0.0, 50.0, 30.0, "r")}))
     assert hopeless.seeds_to_settle is None
-    assert "more than 10000 seeds" in hopeless.statement
+    assert "even 10000 seeds a cell would not settle it" in hopeless.statement
 
 
 def test_a_supported_sibling_needs_no_seeds() -> None:

@@ -17,7 +17,7 @@ def entry(**fields: object) -> Registered:
     """A claim; the arguments change what they name."""
     usual = {
         "id": "a", "sentence": "A.", "effect": "the effect", "source": "here", "published": "", "kind": "directional",
-        "unit": "pp", "margin": None, "threshold": 0.0, "family": "f", "model": "primary", "metric": "",
+        "unit": "pp", "margin": None, "threshold": 0.0, "model": "primary", "metric": "",
         "subset": "all", "contrast": "gain:resnet18:feature", "needs": "runs are missing", "caution": "",
     }  # fmt: skip
     return Registered(**usual | fields)
@@ -32,7 +32,7 @@ def one(claim: Registered, layout: Layout = LAYOUT, methods: Sequence[str] = ("f
 def test_the_pair_and_its_teachers_are_named_everywhere() -> None:
     """In every text that a reader or a table sees."""
     words = "{larger} and {smaller} under {shared}"
-    names = ("id", "sentence", "effect", "family", "subset", "contrast", "needs", "caution")
+    names = ("id", "sentence", "effect", "subset", "contrast", "needs", "caution")
     bound = one(entry(**dict.fromkeys(names, words)))
     for name in names:
         assert getattr(bound, name) == "resnet34 and resnet18 under resnet50"
@@ -114,6 +114,6 @@ def test_the_projects_register_leaves_no_placeholder(register: Sequence[Register
     for layout in (LAYOUT, ALONE):
         bound = bind(register, layout, ["feature", "logit"])
         for claim in bound:
-            for name in ("id", "sentence", "effect", "family", "subset", "contrast", "needs", "caution"):
+            for name in ("id", "sentence", "effect", "subset", "contrast", "needs", "caution"):
                 assert "{" not in getattr(claim, name)
         assert len({claim.id for claim in bound}) == len(bound)

@@ -132,8 +132,8 @@ def test_words_are_never_stronger_than_the_verdict(rule: Rule, found: Evidence, 
         assert low > 0
         assert ("real but below the margin" in words) == inside(found.ci90, rule.margin)
     if verdict == "cannot tell":
-        count = f"about {seeds}" if seeds else "more than 10000"
-        assert f"{count} seeds a cell would settle it with probability 0.8" in sentence
+        count = f"about {seeds} seeds a cell would" if seeds else "even 10000 seeds a cell would not"
+        assert f"{count} settle it with probability 0.8" in sentence
     else:
         assert "seeds" not in sentence
 

@@ -83,7 +83,7 @@ def test_unknown_moderators_are_left_out(simulated: Simulated, framed: Framed) -
     plain = rivals.gap_frame(runs, framed(runs), ACCURACY, PAIR)
     assert "gap_mean_pp" not in plain
     assert {"larger", "log10_parameters"} <= set(plain.columns)
-    assert rivals.at_equal_gap(plain, "acc") is None
+    assert rivals.at_equal_gap(plain, "acc", "gap-mean") is None
     unknown = simulated(pairs=[("t", "deep"), ("t", "wide")])
     frame = rivals.gap_frame(unknown, framed(unknown), ACCURACY, ("deep", "wide"))
     assert {"log10_parameters", "log10_flops"}.isdisjoint(frame.columns)
@@ -171,7 +171,7 @@ def test_a_strong_moderator_is_found_and_a_weak_one_is_not(published: pd.DataFra
 
 def test_the_difference_at_equal_gap_is_a_regression(gaps: pd.DataFrame) -> None:
     """At the fitted variances: generalised least squares of gains on method, student and gap, by statsmodels."""
-    fitted = rivals.at_equal_gap(gaps, "acc")
+    fitted = rivals.at_equal_gap(gaps, "acc", "gap-mean")
     assert fitted is not None
     assert fitted.first.fit.model.formula == f"y ~ method + larger + gap_mean_pp + {SEEDS}"
     variances = fitted.used.fit.variances
@@ -188,10 +188,13 @@ def test_the_difference_at_equal_gap_is_a_regression(gaps: pd.DataFrame) -> None
 def test_no_difference_at_equal_gap_where_the_gap_is_the_student(gaps: pd.DataFrame) -> None:
     """A gap that says no more than the student's name cannot be held equal; nor can one student be compared."""
     alias = gaps.assign(gap_mean_pp=0.5 - 0.2 * gaps["larger"])
-    assert rivals.at_equal_gap(alias, "acc") is None
-    assert rivals.at_equal_gap(gaps[gaps["larger"] == 1].reset_index(drop=True), "acc") is None
-    assert rivals.at_equal_gap(gaps.drop(columns="gap_mean_pp"), "acc") is None
-    assert rivals.at_equal_gap(gaps.drop(columns="larger"), "acc") is None
+    assert rivals.at_equal_gap(alias, "acc", "gap-mean") is None
+    assert rivals.at_equal_gap(gaps[gaps["larger"] == 1].reset_index(drop=True), "acc", "gap-mean") is None
+    assert rivals.at_equal_gap(gaps.drop(columns="gap_mean_pp"), "acc", "gap-mean") is None
+    assert rivals.at_equal_gap(gaps.drop(columns="larger"), "acc", "gap-mean") is None
+    checkpoint = rivals.at_equal_gap(gaps, "acc", "gap")
+    assert checkpoint is not None
+    assert "gap_checkpoint_pp" in checkpoint.first.fit.model.names
 
 
 def test_rivals_need_two_students_and_enough_gains(simulated: Simulated, framed: Framed) -> None:

@@ -136,7 +136,7 @@ def test_at_the_seeds_that_are_there_the_plan_is_the_fit(
 def test_the_gap_model_is_planned_as_it_was_fitted(published: pd.DataFrame, published_frame: pd.DataFrame) -> None:
     """Four pairs a seed with their moderators: at five seeds the fit's standard error, and its df but for a bend."""
     gaps = rivals.gap_frame(published, published_frame, ACCURACY, ("resnet18", "resnet34"))
-    fitted = rivals.at_equal_gap(gaps, "acc")
+    fitted = rivals.at_equal_gap(gaps, "acc", "gap-mean")
     assert fitted is not None
     estimate = fitted.used.estimate({"larger": 1.0})
     se, df = planned(fitted.used, gaps, {"larger": 1.0}, 5)
