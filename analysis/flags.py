@@ -34,7 +34,7 @@ def flags(
         *missing_cells(final),
         *unequal_seeds(final),
         *suspected_copies(runs),
-        _singular(fitted),
+        _singular(fitted, metric),
         *(note for model in fitted for note in model.notes),
         f"Capacity as a moderator is not tested: {layout.no_pair}." if layout.no_pair else "",
         _repeated(runs),
@@ -87,8 +87,10 @@ def _checkpoints(final: pd.DataFrame) -> str:
     )
 
 
-def _singular(fitted: Sequence[Fitted]) -> str:
-    names = [f"{model.first.model} ({model.first.subset})" for model in fitted if model.first.singular]
+def _singular(fitted: Sequence[Fitted], metric: Metric) -> str:
+    first = [model.first for model in fitted if model.first.singular]
+    of = ["" if one.metric == metric.name else f" of {one.metric}" for one in first]
+    names = [f"{one.model}{what} ({one.subset})" for one, what in zip(first, of, strict=True)]
     if not names:
         return ""
     return (

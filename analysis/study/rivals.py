@@ -138,7 +138,8 @@ def rivals(gaps: pd.DataFrame, generator: np.random.Generator) -> tuple[Rival, .
     rows = [
         _row(one, aicc, min(criteria), share, pairs) for one, aicc, share in zip(found, criteria, chosen, strict=True)
     ]
-    return tuple(sorted(rows, key=lambda row: row.aicc))
+    # equal models keep their order, whatever their last digits say
+    return tuple(sorted(rows, key=lambda row: round(row.aicc, 6)))
 
 
 def _ml(formula: str, gaps: pd.DataFrame) -> Fit:

@@ -82,7 +82,7 @@ def test_fits_speak_for_themselves(simulated: Simulated, framed: Framed) -> None
     unpaired = primary(framed(runs.assign(seed=range(len(runs)))), "acc", "all")
     assert told(runs, fitted=[regular]) == told(runs)
     (flag,) = [flag for flag in told(runs, fitted=[regular, singular]) if flag not in told(runs)]
-    assert "primary (teachers:t). Each was refitted" in flag
+    assert "primary of acc (teachers:t). Each was refitted" in flag
     (flag,) = [flag for flag in told(runs, fitted=[unpaired]) if flag not in told(runs)]
     assert "the runs cannot tell its variance apart" in flag
 
