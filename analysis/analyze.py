@@ -21,7 +21,7 @@ from analysis.runs.metric import ACCURACY, Metric
 from analysis.study import multiverse, precision, rivals
 from analysis.study.contrasts import marginal_means, moderation, moderation_id
 from analysis.study.diagnostics import assumptions, diagnostics
-from analysis.study.estimands import student_families
+from analysis.study.estimands import main_contrasts
 from analysis.study.planning import Plan
 
 DEFAULT_MARGIN_PP = 0.2
@@ -103,16 +103,15 @@ def _intervals(found: Estimates, generator: np.random.Generator) -> tuple[Altern
     asked = {
         moderation_id(*layout.pair, method): (method, moderation(*layout.pair, method))
         for method in layout.methods
-        if found.main.used.cells.keys() >= moderation(*layout.pair, method).keys()
+        if found.main.used.known({method: moderation(*layout.pair, method)})
     }
     return precision.alternative_intervals(found.main, found.frame, asked, layout.pair, generator)
 
 
 def _planned(found: Estimates, margin_pp: float) -> tuple[tuple[PowerPoint, ...], tuple[SeedsNeeded, ...]]:
     """Planning for the moderation contrasts, or for the gains where there are none."""
-    source, families = found.main.used, student_families(found.layout)
-    contrasts = families.get("moderation") or families["gains"]
-    contrasts = {name: weights for name, weights in contrasts.items() if source.cells.keys() >= weights.keys()}
+    source = found.main.used
+    contrasts = source.known(main_contrasts(found.layout))
     plan = Plan(source, found.frame)
     effects = (margin_pp / 2, margin_pp, 2 * margin_pp)
     return (

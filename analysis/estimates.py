@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from analysis.claims.judge import Family, judge_all
 from analysis.claims.register import Registered, bind
-from analysis.errors import ModelError, TableError
+from analysis.errors import ModelError
 from analysis.inference.estimate import Estimate
 from analysis.inference.power import Precision
 from analysis.mixed.profile import sd_interval
@@ -25,11 +25,9 @@ from analysis.results import (
     VarianceComponent,
     Version,
 )
-from analysis.runs.columns import cell_label
-from analysis.runs.frame import accuracy, gain_frame, model_frame, of_students, students_of, taught_by
-from analysis.runs.layout import Layout, layout_of
+from analysis.runs.frame import final_frame, gain_frame, of_students, taught_by
+from analysis.runs.layout import Layout
 from analysis.runs.metric import ACCURACY, Metric
-from analysis.runs.table import finals
 from analysis.study import ablations, rivals
 from analysis.study.contrasts import contrast_family, contrast_rows, fidelity_family, interaction_tests, joint_tests
 from analysis.study.estimands import Families, gain_families, gains_by_cell, pair_families, student_families
@@ -123,10 +121,7 @@ def estimate_all(
     history: pd.DataFrame | None = None,
 ) -> Estimates:
     """Fit every model of the study; arguments and errors as in `analysis.analyze.analyze`."""
-    final = finals(runs)
-    _refuse_gaps(final, metric)
-    layout = layout_of(final, student_order)
-    frame = model_frame(final, 100 * accuracy(final, metric), students_of(layout), layout.methods)
+    final, layout, frame = final_frame(runs, metric, student_order)
     by_student, by_pair = student_families(layout), pair_families(final)
     main, by_cell = primary(frame, metric.name, "all"), pairs(frame, metric.name, "all")
     gaps = rivals.gap_frame(runs, frame, metric, layout.pair)
@@ -154,17 +149,9 @@ def estimate_all(
     return found
 
 
-def _refuse_gaps(final: pd.DataFrame, metric: Metric) -> None:
-    empty = final[final[metric.name].isna()]
-    if not empty.empty:
-        run = empty.iloc[0]
-        label = cell_label(run["teacher"], run["student"], run["method"])
-        raise TableError(f"stage `final`, {label}, seed {run['seed']}: column {metric.name} is empty; fill it in.")
-
-
 def _family(name: str, fitted: Fitted, plan: Plan, contrasts: Mapping[str, Weights]) -> Family:
     source = fitted.used
-    kept = {name: weights for name, weights in contrasts.items() if source.cells.keys() >= weights.keys()}
+    kept = source.known(contrasts)
 
     def planned(name: str) -> Precision:
         return plan.precision(source.combination(kept[name]))
@@ -239,12 +226,11 @@ def _for_new_images(
     rows: list[Contrast] = []
     for family, contrasts in families.items():
         estimates: dict[str, Estimate] = {}
-        for name, weights in contrasts.items():
-            if source.cells.keys() >= weights.keys():
-                run_weights = source.fit.run_weights(source.combination(weights))
-                noise = new_images(source.estimate(weights), run_weights, images)
-                why = ", images' part not above 0" if noise.floored else ""
-                estimates[name] = replace(noise.estimate, df_method=f"{noise.estimate.df_method}{why}")
+        for name, weights in source.known(contrasts).items():
+            run_weights = source.fit.run_weights(source.combination(weights))
+            noise = new_images(source.estimate(weights), run_weights, images)
+            why = ", images' part not above 0" if noise.floored else ""
+            estimates[name] = replace(noise.estimate, df_method=f"{noise.estimate.df_method}{why}")
         labels = {**source.labels, "model": f"{source.model}:new-images"}
         rows += contrast_rows(estimates, family, n=len(frame), **labels)
     return rows

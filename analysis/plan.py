@@ -10,11 +10,9 @@ import pandas as pd
 from analysis.errors import TableError
 from analysis.inference.power import WANTED, smallest_detectable_pp
 from analysis.results import PowerPoint, SeedsNeeded
-from analysis.runs.frame import accuracy, model_frame, students_of
-from analysis.runs.layout import layout_of
+from analysis.runs.frame import final_frame
 from analysis.runs.metric import ACCURACY, Metric
-from analysis.runs.table import finals
-from analysis.study.estimands import moderations, student_families
+from analysis.study.estimands import main_contrasts
 from analysis.study.models import primary
 from analysis.study.planning import Plan
 from analysis.study.precision import power_points, seeds_needed
@@ -63,12 +61,9 @@ def plan_study(
     Raises:
         TableError: The table cannot be analysed.
     """
-    final = finals(runs)
-    layout = layout_of(final, student_order)
-    frame = model_frame(final, 100 * accuracy(final, metric), students_of(layout), layout.methods)
+    _, layout, frame = final_frame(runs, metric, student_order)
     source = primary(frame, metric.name, "all").used
-    contrasts = moderations(layout) or student_families(layout)["gains"]
-    contrasts = {name: weights for name, weights in contrasts.items() if source.cells.keys() >= weights.keys()}
+    contrasts = source.known(main_contrasts(layout))
     if not contrasts:
         raise TableError(
             "the table has no student with final runs of both a baseline (method none) and another method: there is no "

@@ -13,8 +13,7 @@ from analysis.runs.metric import ACCURACY, Metric
 from harness.claims import REGISTER, read_claims
 from harness.correctness import read_correct
 from harness.tables import read_runs
-
-CORRECT = "correct.npz"  # as `harness collect` writes it beside the runs table
+from harness.workspace import CORRECT
 
 
 def analyse_files(

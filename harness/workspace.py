@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DOWNLOADS = Path("data")
+CORRECT = "correct.npz"  # beside a runs table, wherever it lies
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Workspace:
     @property
     def correct(self) -> Path:
         """Which test images each run got right."""
-        return self.results / "correct.npz"
+        return self.results / CORRECT
 
     @property
     def convergence(self) -> Path:

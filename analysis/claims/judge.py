@@ -16,7 +16,7 @@ from analysis.inference.equivalence import equivalence
 from analysis.inference.estimate import Estimate
 from analysis.inference.power import Precision
 from analysis.results import Claim
-from analysis.study.contrasts import LEVEL, holm
+from analysis.study.contrasts import LEVEL, holm, holm_p
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,7 @@ def evidence_of(estimates: Mapping[str, Estimate]) -> dict[str, Evidence]:
 
 
 def _holm_p(family: Family, name: str) -> float | None:
-    if len(family.estimates) == 1:
-        return None
-    steps = holm([estimate.p for estimate in family.estimates.values()])
-    return dict(zip(family.estimates, steps, strict=True))[name].p
+    return dict(zip(family.estimates, holm_p(list(family.estimates.values())), strict=True))[name]
 
 
 def _p_equivalence(rule: Rule, estimate: Estimate) -> float:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from analysis.errors import TableError
 from analysis.runs.columns import BASELINE, cell_label
-from analysis.runs.layout import Layout
+from analysis.runs.layout import Layout, layout_of
 from analysis.runs.metric import Metric
+from analysis.runs.table import finals
 
 ALONE = "alone"  # the teacher of a student trained without one
 
@@ -18,6 +20,25 @@ def accuracy(runs: pd.DataFrame, metric: Metric) -> pd.Series[float]:
     """The metric as a fraction that is better when higher: an error rate becomes one minus itself."""
     values = runs[metric.name].astype("float64")
     return values if metric.higher_is_better else 1 - values
+
+
+def final_frame(
+    runs: pd.DataFrame, metric: Metric, student_order: Sequence[str] | None
+) -> tuple[pd.DataFrame, Layout, pd.DataFrame]:
+    """Final rows, their layout, and the frame that models are fitted to, in percent.
+
+    Args:
+        runs: A checked runs table.
+        metric: What runs are compared by.
+        student_order: The two students to compare, smaller first; by default two ResNets by depth.
+
+    Raises:
+        TableError: There are no final rows, too few seeds, or gaps in the metric.
+    """
+    final = finals(runs)
+    _refuse_gaps(final, metric)
+    layout = layout_of(final, student_order)
+    return final, layout, model_frame(final, 100 * accuracy(final, metric), students_of(layout), layout.methods)
 
 
 def model_frame(
@@ -98,3 +119,11 @@ def students_of(layout: Layout) -> tuple[str, ...]:
     if layout.pair is None:
         return layout.students
     return (*layout.pair, *(name for name in layout.students if name not in layout.pair))
+
+
+def _refuse_gaps(final: pd.DataFrame, metric: Metric) -> None:
+    empty = final[final[metric.name].isna()]
+    if not empty.empty:
+        run = empty.iloc[0]
+        label = cell_label(run["teacher"], run["student"], run["method"])
+        raise TableError(f"stage `final`, {label}, seed {run['seed']}: column {metric.name} is empty; fill it in.")

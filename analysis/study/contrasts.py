@@ -83,7 +83,7 @@ def contrast_family(source: Source, family: str, contrasts: Mapping[str, Weights
         family: Name of the family that Holm's correction is over; a family of one is not corrected.
         contrasts: Weights by identifier.
     """
-    found = {name: source.estimate(w) for name, w in contrasts.items() if source.cells.keys() >= w.keys()}
+    found = {name: source.estimate(weights) for name, weights in source.known(contrasts).items()}
     return contrast_rows(found, family, n=len(source.fit.model.y), **source.labels)
 
 
@@ -106,7 +106,7 @@ def contrast_rows(
 
 def fidelity_family(source: Source, family: str, unit: str, contrasts: Mapping[str, Weights]) -> tuple[Fidelity, ...]:
     """Rows of `fidelity.csv`: as `contrast_family`, for a response in another unit."""
-    found = {name: source.estimate(w) for name, w in contrasts.items() if source.cells.keys() >= w.keys()}
+    found = {name: source.estimate(weights) for name, weights in source.known(contrasts).items()}
     rows = []
     for (name, estimate), p_holm in zip(found.items(), holm_p(list(found.values())), strict=True):
         low, high = estimate.interval(LEVEL)

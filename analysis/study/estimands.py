@@ -36,6 +36,11 @@ def moderations(layout: Layout) -> dict[str, Weights]:
     return {moderation_id(*layout.pair, method): moderation(*layout.pair, method) for method in layout.methods}
 
 
+def main_contrasts(layout: Layout) -> dict[str, Weights]:
+    """What a study is planned for: the moderation of each method, or the gains where no two students are compared."""
+    return moderations(layout) or student_families(layout)["gains"]
+
+
 def pair_families(final: pd.DataFrame) -> dict[str, dict[str, Weights]]:
     """Gains by pair, feature's lead over logit by pair, and two teachers of one student by method."""
     cells = list(dict.fromkeys(zip(final["teacher"], final["student"], final["method"], strict=True)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,9 +12,9 @@ import pandas as pd
 
 from analysis.errors import UnidentifiedError
 from analysis.inference.estimate import Estimate
-from analysis.mixed.criterion import profiled
+from analysis.mixed.criterion import Profiled, profiled
 from analysis.mixed.describe import explained
-from analysis.mixed.fit import Fit, fit
+from analysis.mixed.fit import Fit, fit_prepared
 from analysis.mixed.inference import DfMethod, Inference
 from analysis.mixed.model import Floats, Model, build
 from analysis.results import ModelFit, VarianceComponent
@@ -69,6 +69,10 @@ class Source:
         """(p,) coefficients of a linear combination of cell means."""
         return np.asarray(sum(weight * self.cells[cell] for cell, weight in weights.items()), dtype=np.float64)
 
+    def known(self, contrasts: Mapping[str, Weights]) -> dict[str, Weights]:
+        """The contrasts whose cells all have runs."""
+        return {name: weights for name, weights in contrasts.items() if self.cells.keys() >= weights.keys()}
+
     def estimate(self, weights: Weights, method: DfMethod | None = None) -> Estimate:
         """A linear combination of cell means."""
         return self.inference.estimate(self.combination(weights), method or self.df_method)
@@ -107,32 +111,44 @@ def fit_model(name: str, formula: str, frame: pd.DataFrame, cells: Mapping[str, 
     Raises:
         ModelError: It cannot be fitted.
     """
-    model, notes = identified(build(formula, frame))
+    model, problems, notes = identified(build(formula, frame))
     means = {cell: model.x[place] for cell, place in cells.items()}
-    first = Source(name, labels["metric"], labels["subset"], fit(model), means)
-    if not first.singular:
-        return Fitted(first, first, notes)
-    reduced = fit(model.without(first.fit.singular))
-    return Fitted(first, Source(f"{name}:refit", first.metric, first.subset, reduced, means), notes)
+    first, used = both_fits(model, problems)
+    source = Source(name, labels["metric"], labels["subset"], first, means)
+    return Fitted(source, source if used is first else replace(source, model=f"{name}:refit", fit=used), notes)
 
 
-def identified(model: Model) -> tuple[Model, tuple[str, ...]]:
-    """The model without the components that its runs cannot tell from something else, and why they were left out."""
+Problems = dict[tuple[str, ...], Profiled]
+"""REML criteria of one design, by the components left out: made once, for any number of responses."""
+
+
+def identified(model: Model) -> tuple[Model, Problems, tuple[str, ...]]:
+    """The model without the components that its runs cannot tell apart, its criterion, and why they were left out."""
     notes: list[str] = []
     while True:
         try:
-            profiled(model, "REML")
+            problem = profiled(model, "REML")
         except UnidentifiedError as error:
             notes.append(f"{error.component} is left out of {model.formula}: the runs cannot tell its variance apart.")
             model = model.without([error.component])
         else:
-            return model, tuple(notes)
+            return model, {(): problem}, tuple(notes)
 
 
-def settled(model: Model) -> Fit:
-    """Fit, and once more without zero variances: the procedure of `fit_model` where only the end is wanted."""
-    first = fit(identified(model)[0])
-    return fit(first.model.without(first.singular)) if first.singular else first
+def both_fits(model: Model, problems: Problems) -> tuple[Fit, Fit]:
+    """The fit, and after a singular one the refit without its zero variances; else the same fit twice.
+
+    Args:
+        model: Design and response.
+        problems: What `identified` prepared for the design; criteria of refits are added.
+    """
+    first = fit_prepared(model, problems[()])
+    if not first.singular:
+        return first, first
+    reduced = model.without(first.singular)
+    if first.singular not in problems:
+        problems[first.singular] = profiled(reduced, "REML")
+    return first, fit_prepared(reduced, problems[first.singular])
 
 
 def cell_places(labels: pd.Series) -> dict[str, int]:
@@ -150,17 +166,16 @@ def student_method_cells(frame: pd.DataFrame) -> dict[str, int]:
     return cell_places(frame["student"].astype(str) + ":" + frame["method"].astype(str))
 
 
-def primary_formula(frame: pd.DataFrame) -> str:
-    """`y ~ student * method + (1 | student:seed)`, with the factors that vary."""
+def _student_by_method(frame: pd.DataFrame) -> str:
+    """`student * method`, with the factors that vary."""
     factors = [name for name in ("student", "method") if len(frame[name].cat.categories) > 1]
-    return f"y ~ {' * '.join(factors) or '1'} + {SEEDS}"
+    return " * ".join(factors) or "1"
 
 
 def primary(frame: pd.DataFrame, metric: str, subset: str) -> Fitted:
     """`acc ~ student * method + (1 | student:seed)`, pooled over teachers; cells are `student:method`."""
-    return fit_model(
-        "primary", primary_formula(frame), frame, student_method_cells(frame), metric=metric, subset=subset
-    )
+    formula = f"y ~ {_student_by_method(frame)} + {SEEDS}"
+    return fit_model("primary", formula, frame, student_method_cells(frame), metric=metric, subset=subset)
 
 
 def pairs(frame: pd.DataFrame, metric: str, subset: str) -> Fitted:
@@ -180,7 +195,7 @@ def gains(frame: pd.DataFrame, metric: str, subset: str) -> Fitted:
         metric: Name of the metric that gains are of.
         subset: Name of the rows.
     """
-    formula = f"{primary_formula(frame).removesuffix(f' + {SEEDS}')} + (1 | teacher) + {SEEDS}"
+    formula = f"y ~ {_student_by_method(frame)} + (1 | teacher) + {SEEDS}"
     return fit_model("gain", formula, frame, student_method_cells(frame), metric=metric, subset=subset)
 
 

@@ -27,7 +27,7 @@ from analysis.runs.frame import ALONE, accuracy, gain_frame, model_frame, unit_g
 from analysis.runs.layout import Layout
 from analysis.runs.metric import Metric
 from analysis.study.contrasts import LEVEL, holm
-from analysis.study.models import SEEDS, identified, settled
+from analysis.study.models import SEEDS, Problems, both_fits, identified
 
 
 def _log(value: float) -> float:
@@ -76,6 +76,7 @@ class _Design:
     """A model's design, made once for all responses, and the mean of each student under each method in it."""
 
     model: Model
+    problems: Problems
     means: dict[tuple[str, str], Floats]
 
 
@@ -270,7 +271,7 @@ def _design(formula: str, frame: pd.DataFrame) -> _Design | None:
     """The design of a formula on these rows; None if nothing tells a component apart."""
     try:
         built = build(formula, frame)
-        model, notes = identified(built)
+        model, problems, notes = identified(built)
         if notes and len(built.components) > 1:
             return None
     except ModelError:
@@ -280,12 +281,12 @@ def _design(formula: str, frame: pd.DataFrame) -> _Design | None:
     keys = list(zip(cells["student"].astype(str), cells["method"].astype(str), strict=True))
     # a student's mean under a method is over its pairs, each counting once; in pooled models they are all the same
     means = {key: np.asarray(rows[[other == key for other in keys]].mean(axis=0)) for key in dict.fromkeys(keys)}
-    return _Design(model, means)
+    return _Design(model, problems, means)
 
 
 def _settled(design: _Design, y: Floats) -> _Settled | None:
     try:
-        found = settled(design.model.with_response(y))
+        _, found = both_fits(design.model.with_response(y), design.problems)
     except ModelError:
         return None
     singular = len(found.model.components) < len(design.model.components)

@@ -16,12 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.mixed.bootstrap import simulate
-from analysis.mixed.criterion import Profiled, profiled
-from analysis.mixed.fit import Fit, fit_prepared
+from analysis.mixed.fit import Fit
 from analysis.mixed.inference import DfMethod
 from analysis.mixed.model import Floats
 from analysis.study.contrasts import LEVEL
-from analysis.study.models import Fitted, Source, Weights
+from analysis.study.models import Fitted, Source, Weights, both_fits, identified
 
 _CHUNK = 1000  # responses drawn at once
 
@@ -103,21 +102,15 @@ class Procedure:
 
     def __init__(self, fitted: Fitted) -> None:
         self._fitted = fitted
-        self._problems: dict[tuple[str, ...], Profiled] = {}
+        self._model, self._problems, _ = identified(fitted.first.fit.model)
 
     def __call__(self, y: Floats) -> Fitted:
         """Fit a response (n,), and after a singular fit once more without the zero variances."""
-        first = replace(self._fitted.first, fit=self._fit(y, ()))
-        if not first.singular:
-            return Fitted(first, first, self._fitted.notes)
-        used = replace(first, model=f"{first.model}:refit", fit=self._fit(y, first.fit.singular))
-        return Fitted(first, used, self._fitted.notes)
-
-    def _fit(self, y: Floats, without: tuple[str, ...]) -> Fit:
-        model = self._fitted.first.fit.model.without(without) if without else self._fitted.first.fit.model
-        if without not in self._problems:
-            self._problems[without] = profiled(model, "REML")
-        return fit_prepared(model.with_response(y), self._problems[without])
+        first, used = both_fits(self._model.with_response(y), self._problems)
+        source = replace(self._fitted.first, fit=first)
+        if used is first:
+            return Fitted(source, source, self._fitted.notes)
+        return Fitted(source, replace(source, model=f"{source.model}:refit", fit=used), self._fitted.notes)
 
 
 def without_effects(fit: Fit, combinations: Floats) -> Fit:
