@@ -2,8 +2,8 @@
 #   make repro    the study of params.yaml's profile, from nothing to report (quick: minutes on two cores)
 #   make test     lint, types, layers, tests
 #   make report   print the report's path, and open it where there is a desktop
-#   make bench    measured speed: training, and statistics beside statsmodels and R's lme4
-#                 (`python -m bench characteristics`: simulated false alarms and coverage, minutes)
+#   make bench    measured speed: training beside a plain loop and torchdistill, statistics beside statsmodels and lme4
+#                 (`python -m bench --help`: the others; docs/performance.md tells what they found)
 #   make chaos    kill the study again and again; same digests in the end
 #   make docs     renew the outputs that the README shows
 #   make lock     renew the locks
@@ -42,7 +42,7 @@ bench: .venv/ready
 	$(BIN)/python -m bench
 
 chaos: .venv/ready
-	$(BIN)/python -m pytest -m chaos
+	$(BIN)/python -m pytest -m chaos -s
 
 report:
 	@echo "report: $(REPORT)"

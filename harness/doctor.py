@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,11 +16,14 @@ from typing import Literal
 from packaging.requirements import InvalidRequirement, Requirement
 
 from harness import __version__
+from harness.errors import StudyError
+from harness.execute.local import default_workers
+from harness.study.cost import checkpoint_bytes, run_bytes, table_bytes
+from harness.study.plan import any_winner, candidates, distinct, plan
 from harness.study.study import Study
 from harness.workspace import DOWNLOADS
 
 LOCKS = Path("requirements")
-_NEEDED_GB = {True: 1.0, False: 15.0}  # runs of a small study; of the paper's 111 full-size runs
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Finding:
 
 
 def examine(study: Study) -> list[Finding]:
-    """Look over Python, packages, locks, device, determinism, disk and images.
+    """Look over Python, packages, locks, device, all that bits depend on, memory, methods, disk and images.
 
     Args:
         study: The study that is to run here.
@@ -89,32 +93,82 @@ def _torch(study: Study) -> list[Finding]:
         return [Finding("torch", "note", "not installed: analysis, report and verify work, training does not")]
     import torch
 
-    from harness.training import determinism, vision
+    from harness.training import vision
 
-    wanted = study.optimisation
-    threads = f"{wanted.threads} a run (part of a run's identity), {os.cpu_count()} cores"
-    findings = [
+    threads = f"{study.optimisation.threads} a run (part of a run's identity), {os.cpu_count()} cores"
+    return [
         Finding("torch", "ok", f"torch {torch.__version__}, torchvision {vision.torchvision.__version__}"),
         Finding("threads", "ok", threads),
+        *_device(study),
+        _allocator(),
+        _methods(study),
     ]
+
+
+def _device(study: Study) -> list[Finding]:
+    """The device, and what bits depend on once it is configured."""
+    import torch
+
+    from harness.training import determinism
+
+    wanted = study.optimisation
     if wanted.device == "cuda" and not torch.cuda.is_available():
-        return [*findings, Finding("device", "problem", "the study asks for cuda, and there is none")]
+        return [Finding("device", "problem", "the study asks for cuda, and there is none")]
     device = determinism.configure(wanted)
     stack = determinism.stack(device)
     hardware = stack.get("gpu", f"{stack['cpu']} ({stack['cpu_capability']})")
     slow = wanted.device == "auto" and device.type == "cpu"
     note = "; no GPU: a full-size study takes months on this device" if slow else ""
-    findings.append(Finding("device", "note" if slow else "ok", f"{device.type}: {hardware}{note}"))
-    settings = ", ".join(f"{key} {value}" for key, value in determinism.settings().items())
-    findings.append(Finding("determinism", "ok", settings))
-    return findings
+    bits = determinism.bits_depend_on(study, stack)
+    switched = any(name.isupper() for name in bits)  # by a variable of the environment
+    return [
+        Finding("device", "note" if slow else "ok", f"{device.type}: {hardware}{note}"),
+        Finding("determinism", "ok", _pairs(determinism.settings())),
+        Finding(
+            "bits",
+            "note" if switched else "ok",
+            f"runs agree to the bit where these agree: {_pairs(bits)}; and description, code, images and teacher",
+        ),
+    ]
+
+
+def _pairs(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _allocator() -> Finding:
+    from harness.training.allocator import keep_memory
+
+    if keep_memory():
+        return Finding("allocator", "ok", "glibc keeps the memory of a step for the next one (same bits, fewer faults)")
+    return Finding("allocator", "note", "not glibc: on a CPU every step asks the system for its memory again")
+
+
+def _methods(study: Study) -> Finding:
+    """Make every pair's methods, as a run does: are they installed, and do they take the grid's hyperparameters?"""
+    from harness.training.methods.method import make
+
+    for choice, specs in candidates(study).items():
+        try:
+            make(specs[0])
+        except StudyError as error:
+            return Finding("methods", "problem", str(error))
+        except (ImportError, AttributeError) as error:  # announced by a package that does not have it
+            return Finding(
+                "methods", "problem", f"method {choice.method} cannot be imported ({error}); mend its package"
+            )
+    return Finding("methods", "ok", f"{', '.join(study.methods)} are installed and take the grid's hyperparameters")
 
 
 def _disk(study: Study) -> Finding:
-    free = shutil.disk_usage(Path.cwd()).free / 1e9
-    needed = _NEEDED_GB[study.model.width < 64]  # noqa: PLR2004 - torchvision's width: full-size networks
+    """What a whole study leaves, the tables that its runs share, and checkpoints of the heaviest runs at once."""
+    free = shutil.disk_usage(Path.cwd()).free
+    runs = [entry.run for entry in distinct(plan(study, any_winner(study)))]
+    tables = {(run.teacher, run.method): table_bytes(run) for run in runs}
+    workers = default_workers(study.optimisation)
+    needed = sum(map(run_bytes, runs)) + sum(tables.values()) + sum(sorted(map(checkpoint_bytes, runs))[-workers:])
     status: Literal["ok", "problem"] = "ok" if free >= needed else "problem"
-    return Finding("disk", status, f"{free:.0f} GB free, about {needed:.0f} GB needed")
+    return Finding("disk", status, f"{free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB needed for a whole study")
 
 
 def _images(study: Study) -> Finding:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from harness.errors import StudyError
 from harness.files import write_json
-from harness.study.plan import Hyperparameters, Selected, candidates, choose
+from harness.study.plan import Selected, candidates, choose
 from harness.study.study import Study
 
-SCHEMA = "kdcap.selected/1"
+SCHEMA = "kdcap.selected/2"
 
 
 def write_selected(path: Path, study: Study, val_acc: Mapping[str, float]) -> None:
@@ -28,11 +28,10 @@ def write_selected(path: Path, study: Study, val_acc: Mapping[str, float]) -> No
             "teacher": choice.teacher,
             "student": choice.student,
             "method": choice.method,
-            "alpha": spec.alpha,
-            "temperature": spec.temperature,
+            "hyperparameters": dict(spec.hyperparameters),
             "seed": spec.seed,
             "val_acc": val_acc[spec.sha256],
-            "chosen": Hyperparameters.of(spec) == winners[choice],
+            "chosen": spec.hyperparameters == winners[choice],
             "run": spec.name,
             "spec_sha256": spec.sha256,
         }
@@ -69,7 +68,7 @@ def read_selected(path: Path, study: Study) -> Selected | None:
     winners = choose(study, val_acc)
     for choice, specs in grid.items():
         for spec in specs:
-            if chosen[spec.sha256] is not (Hyperparameters.of(spec) == winners[choice]):
+            if chosen[spec.sha256] is not (spec.hyperparameters == winners[choice]):
                 raise _unusable(path, f"{spec.name} marked `chosen: {chosen[spec.sha256]}` against its val_acc")
     return winners
 

@@ -42,6 +42,7 @@ def tiny_spec(
         "weight_decay": 0.0005,
         "clip_norm": 1.0,
         "precision": "fp32",
+        "teacher_logits": "online",
         "threads": 1,
         "device": "cpu",
     }

@@ -12,7 +12,9 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="The plan as JSON, for machines.")] = False,
     verbose: Annotated[bool, typer.Option("--runs", help="Every run, not only cells.")] = False,
 ) -> None:
-    """Show the study: its phases, cells and runs, which are done, stale or missing, and the time that is left.
+    """Show the study: its phases, cells and runs, which are done, stale, failed or missing, and what they take.
+
+    In a cell's line, t0-2 are the seeds of its teachers and s0-9 its own.
 
     \b
     Example:

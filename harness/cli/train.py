@@ -26,11 +26,19 @@ def train(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Runs at once (default: cores / threads of a run; 1 on a GPU).")
     ] = None,
+    checkpoint_every: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            envvar="KDCAP_CHECKPOINT_EVERY",
+            help="Seconds between a run's checkpoints (default: 30; 0: every epoch).",
+        ),
+    ] = None,
 ) -> None:
     """Train what is missing or stale, skip what is done.
 
     A run is skipped only when its description, the training code and every digest check out. Cut it whenever you
-    like: the same command goes on from the last whole epoch, and ends with the same bits.
+    like: the same command goes on from the last checkpoint, and ends with the same bits.
 
     \b
     Example:
@@ -38,6 +46,7 @@ def train(
       harness train --phase final --workers 4
       harness train --phase teachers --cell resnet34-none --seed 0
     """  # noqa: D301 - \b keeps line breaks in the help
+    from harness.execute.job import CHECKPOINT_EVERY_S
     from harness.execute.local import LocalExecutor, default_workers
     from harness.execute.phase import train_phases
     from harness.study.load import load_study, resolve_profile
@@ -52,4 +61,12 @@ def train(
 
         prepare(study.dataset, DOWNLOADS)
     count = workers or default_workers(study.optimisation)
-    train_phases(study, Workspace(name), chosen, LocalExecutor(count), cell=cell, seed=seed)
+    train_phases(
+        study,
+        Workspace(name),
+        chosen,
+        LocalExecutor(count),
+        cell=cell,
+        seed=seed,
+        checkpoint_every_s=CHECKPOINT_EVERY_S if checkpoint_every is None else checkpoint_every,
+    )

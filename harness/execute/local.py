@@ -19,7 +19,7 @@ from pathlib import Path
 
 import harness
 from harness.errors import KdcapError
-from harness.execute.job import Done, Job, OnEpoch
+from harness.execute.job import Done, Job, OnEpoch, Say
 from harness.study.spec import Optimisation
 
 _Running = dict[Connection, tuple[Job, BaseProcess]]
@@ -44,7 +44,7 @@ class LocalExecutor:
     def __init__(self, workers: int) -> None:
         self.workers = workers
 
-    def run(self, jobs: Iterable[Job], on_epoch: OnEpoch) -> Iterator[Done]:
+    def run(self, jobs: Iterable[Job], on_epoch: OnEpoch, say: Say) -> Iterator[Done]:
         """See `Executor.run`. Leaving the iterator early, by any exception, ends the running jobs."""
         waiting = deque(jobs)
         running: _Running = {}
@@ -61,7 +61,7 @@ class LocalExecutor:
                     there.close()
                     running[here] = (job, process)
                 for connection in wait(list(running)):
-                    if isinstance(connection, Connection) and (done := _hear(connection, running, on_epoch)):
+                    if isinstance(connection, Connection) and (done := _hear(connection, running, on_epoch, say)):
                         yield done
         finally:
             for connection, (_, process) in running.items():
@@ -87,16 +87,20 @@ def _server_environment() -> dict[str, str]:
     }
 
 
-def _hear(connection: Connection, running: _Running, on_epoch: OnEpoch) -> Done | None:
+def _hear(connection: Connection, running: _Running, on_epoch: OnEpoch, say: Say) -> Done | None:
     """Take one message of a run; returns its end, or None while it goes on."""
     job, process = running[connection]
     try:
         message = connection.recv()
     except EOFError:  # it ended without a word
         message = None
-    if isinstance(message, tuple):
-        on_epoch(job, *message)
-        return None
+    match message:
+        case (int(epoch), float(val_acc)):
+            on_epoch(job, epoch, val_acc)
+            return None
+        case (str(sentence),):
+            say(job, sentence)
+            return None
     process.join()
     del running[connection]
     connection.close()
@@ -108,14 +112,18 @@ def _hear(connection: Connection, running: _Running, on_epoch: OnEpoch) -> Done 
 
 
 def _child(job: Job, connection: Connection) -> None:
-    """Body of a run's process: sends (epoch, accuracy) messages, then "" or what went wrong."""
+    """Body of a run's process: sends (epoch, accuracy) and (sentence,) messages, then "" or what went wrong."""
     from harness.execute import worker  # imported already, by the server
     from harness.training.loop import TrainingFailed
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        worker.carry_out(job, lambda epoch, accuracy: connection.send((epoch, accuracy)))
+        worker.carry_out(
+            job,
+            on_epoch=lambda epoch, accuracy: connection.send((epoch, accuracy)),
+            say=lambda sentence: connection.send((sentence,)),
+        )
         error = ""
     except (KdcapError, TrainingFailed) as known:
         error = str(known)

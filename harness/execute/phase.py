@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.errors import RunsFailed, StoreError, StudyError
-from harness.execute.job import Executor, Job
+from harness.execute.job import CHECKPOINT_EVERY_S, Executor, Job
 from harness.execute.progress import StageProgress
 from harness.selection import read_selected, write_selected
 from harness.store.code import training_code_sha256
@@ -24,6 +24,7 @@ def train_phases(
     *,
     cell: str | None = None,
     seed: int | None = None,
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S,
 ) -> None:
     """Bring phases up to date.
 
@@ -34,6 +35,7 @@ def train_phases(
         executor: Who trains.
         cell: Only runs of this cell (`RunSpec.cell`); None for all.
         seed: Only runs with this seed; None for all.
+        checkpoint_every_s: Seconds between a run's checkpoints; 0 for every epoch.
 
     Raises:
         EnvironmentProblem: Another process works on the same runs.
@@ -52,7 +54,7 @@ def train_phases(
             entries = [entry for entry in plan(study, selected) if entry.phase == phase and _wanted(entry, cell, seed)]
             matched += len(entries)
             if entries or not filtered:
-                _train_phase(store, phase, entries, executor)
+                _train_phase(store, phase, entries, executor, checkpoint_every_s)
             if phase == "select" and not filtered:
                 _select(store, study, workspace, entries)
     if filtered and not matched:
@@ -62,9 +64,10 @@ def train_phases(
         )
 
 
-def _train_phase(store: Store, phase: Phase, entries: Sequence[Entry], executor: Executor) -> None:
-    code = training_code_sha256()
-    jobs: list[Job] = []
+def _train_phase(
+    store: Store, phase: Phase, entries: Sequence[Entry], executor: Executor, checkpoint_every_s: float
+) -> None:
+    jobs: dict[Job, Entry] = {}
     for entry in entries:
         check = store.check(entry)
         folder = store.folder(entry)
@@ -77,13 +80,24 @@ def _train_phase(store: Store, phase: Phase, entries: Sequence[Entry], executor:
             )
         if check.state == "stale":
             print(f"{folder} is trained again: {check.reason}", flush=True)  # noqa: T201 - progress, for people
-        jobs.append(Job(entry.run, store.teacher_folder(entry.run), store.partial(entry), folder, DOWNLOADS, code))
-    _need_teachers(store, jobs)
-    jobs.sort(key=lambda job: -training_flops(job.spec))  # longest first: no long run is left alone at the end
+        job = Job(
+            spec=entry.run,
+            teacher=store.teacher_folder(entry.run),
+            partial=store.partial(entry),
+            folder=folder,
+            tables=store.tables,
+            downloads=DOWNLOADS,
+            code_sha256=training_code_sha256(entry.run.method),
+            checkpoint_every_s=checkpoint_every_s,
+        )
+        jobs[job] = entry
+    _need_teachers(store, list(jobs))
+    longest_first = sorted(jobs, key=lambda job: -training_flops(job.spec))  # no long run is left alone at the end
     failed = []
-    with StageProgress(phase, jobs, skipped=len(entries) - len(jobs)) as progress:
-        for done in executor.run(jobs, progress.epoch):
+    with StageProgress(phase, longest_first, skipped=len(entries) - len(jobs)) as progress:
+        for done in executor.run(longest_first, progress.epoch, progress.say):
             progress.ended(done)
+            store.mark(jobs[done.job], done.error)
             if done.error is not None:
                 failed.append(f"  {done.job.folder}: {done.error}")
     (store.root / phase).mkdir(exist_ok=True)  # also when a study has no run in this phase: DVC expects the folder

@@ -25,7 +25,7 @@ class StageProgress:
 
     def __init__(self, phase: str, jobs: list[Job], skipped: int) -> None:
         self._phase, self._count, self._ended = phase, len(jobs), 0
-        self._left = {job: training_flops(job.spec) for job in jobs}
+        self._left = {job: float(training_flops(job.spec)) for job in jobs}
         self._total = sum(self._left.values())
         self._running: dict[Job, tuple[int, float]] = {}
         self._started = time.monotonic()
@@ -64,6 +64,10 @@ class StageProgress:
             )
             what = f"{self._ended}/{self._count}  ETA {self._eta()}  {cells}"
             self._bar.update(self._task, completed=self._total - sum(self._left.values()), what=what)
+
+    def say(self, job: Job, sentence: str) -> None:
+        """Something about a run that people should know."""
+        self._say(f"  {job.spec.name}: {sentence}")
 
     def ended(self, done: Done) -> None:
         """A run has ended, well or not."""

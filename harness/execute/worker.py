@@ -5,53 +5,71 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from harness.execute.job import Job
 from harness.files import canonical_json, sha256_of_bytes
 from harness.store import record as records
 from harness.store import store
-from harness.store.record import EpochRecord, FidelityRecord, RunRecord, TeacherRecord, TestRecord
-from harness.training import data, determinism, loop
+from harness.store.record import (
+    EpochRecord,
+    FidelityRecord,
+    FootprintRecord,
+    RunRecord,
+    TeacherRecord,
+    TestRecord,
+)
+from harness.study.methods import source
+from harness.training import allocator, data, determinism, loop, teacher_table
 from harness.training.evaluate import Outcome
+from harness.training.methods import method as methods
+from harness.training.teacher import teacher_of
 
 
-def carry_out(job: Job, on_epoch: Callable[[int, float], None]) -> Path:
+def carry_out(
+    job: Job,
+    on_epoch: Callable[[int, float], None] = lambda *_: None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Path:
     """Train one run and put it into the store.
 
     Args:
         job: The run and its folders.
         on_epoch: Told (epoch, validation accuracy) as each epoch ends.
+        say: Told, in a sentence, what people should know: a damaged checkpoint, a table in the making.
 
     Returns:
         The run's folder.
 
     Raises:
-        KdcapError: Images or teacher are missing or damaged.
+        KdcapError: Images, teacher or method are missing, damaged or do not fit.
         TrainingFailed: A loss or gradient was not finite.
     """
     spec = job.spec
+    allocator.keep_memory()
     device = determinism.configure(spec.optimisation)
     images = data.load(spec.dataset, job.downloads)
-    teacher, weights = _teacher(job)
-    job.partial.mkdir(parents=True, exist_ok=True)
-    teacher_weights_sha256 = teacher.weights_sha256 if teacher else ""
     stack = determinism.stack(device)
-    bits_depend_on = {key: value for key, value in stack.items() if key != "platform"}  # a new kernel changes no bit
+    bits_depend_on = [job.code_sha256, images.sha256, determinism.bits_depend_on(spec, stack)]
+    teacher, teaching = _teaching(job, images, device, bits_depend_on, say)
     trained = loop.train(
         spec,
         images,
-        weights,
+        teaching,
         device,
-        checkpoint=job.partial / "checkpoint.safetensors",
-        identity=canonical_json([spec.sha256, job.code_sha256, images.sha256, teacher_weights_sha256, bits_depend_on]),
+        job.partial / "checkpoints",
+        identity=canonical_json([spec.sha256, teacher.weights_sha256 if teacher else "", *bits_depend_on]),
         on_epoch=lambda epoch: on_epoch(epoch.epoch, epoch.val_acc),
+        say=say,
+        checkpoint_every_s=job.checkpoint_every_s,
     )
     files = {
-        records.WEIGHTS: safetensors.torch.save({k: v.contiguous() for k, v in trained.best_weights.items()}),
+        records.WEIGHTS: safetensors.torch.save(dict(trained.best_weights)),
         records.CORRECT_BEST: _packed(trained.best.correct),
         records.CORRECT_LAST: _packed(trained.last.correct),
     }
@@ -63,6 +81,7 @@ def carry_out(job: Job, on_epoch: Callable[[int, float], None]) -> Path:
         code_sha256=job.code_sha256,
         data_sha256=images.sha256,
         teacher=teacher,
+        method_source=source(spec.method) if teacher else None,
         stack=stack,
         settings=determinism.settings(),
         history=history,
@@ -73,7 +92,7 @@ def carry_out(job: Job, on_epoch: Callable[[int, float], None]) -> Path:
         test_best=_outcome(trained.best),
         test_last=_outcome(trained.last),
         fidelity=FidelityRecord(**asdict(trained.fidelity)) if trained.fidelity else None,
-        parameters=trained.parameters,
+        footprint=FootprintRecord(**asdict(trained.footprint)),
         test_images=len(images.test),
         test_openings=trained.test_openings,
         last_weights_sha256=trained.last_weights_sha256,
@@ -84,16 +103,31 @@ def carry_out(job: Job, on_epoch: Callable[[int, float], None]) -> Path:
     return job.folder
 
 
-def _teacher(job: Job) -> tuple[TeacherRecord | None, dict[str, Tensor] | None]:
+def _teaching(
+    job: Job, images: data.Data, device: torch.device, bits_depend_on: list[Any], say: Callable[[str], None]
+) -> tuple[TeacherRecord | None, loop.Teaching | None]:
+    """The teacher of a distilled run: its record, and the network with its table where the run takes one."""
     if job.teacher is None:
         return None, None
-    record = store.read(job.teacher)
+    spec, record = job.spec, store.read(job.teacher)
+    method = methods.method_class(spec.method)
     weights = safetensors.torch.load_file(job.teacher / records.WEIGHTS)
-    return TeacherRecord(run=record.name, weights_sha256=record.files[records.WEIGHTS]), weights
+    network = teacher_of(spec, images, weights, device, untrained=method.teacher == "untrained")
+    taught = TeacherRecord(run=record.name, weights_sha256=record.files[records.WEIGHTS], variant=method.teacher)
+    table = None
+    if method.needs == "logits" and spec.optimisation.teacher_logits == "table":
+        dataset = spec.dataset
+        views = [dataset.crop_padding, dataset.horizontal_flip]
+        identity = canonical_json([taught.model_dump(mode="json"), views, *bits_depend_on])
+        name = f"{record.name}-{method.teacher}-{sha256_of_bytes(identity.encode())[:12]}.safetensors"
+        table = teacher_table.open_or_build(job.tables / name, identity, network, images, dataset, device, say)
+    return taught, loop.Teaching(network, table)
 
 
 def _outcome(outcome: Outcome) -> TestRecord:
-    return TestRecord(accuracy=outcome.accuracy, loss=outcome.loss, per_class_accuracy=outcome.per_class_accuracy)
+    return TestRecord(
+        accuracy=outcome.accuracy, loss=outcome.loss, ece=outcome.ece, per_class_accuracy=outcome.per_class_accuracy
+    )
 
 
 def _packed(correct: Tensor) -> bytes:

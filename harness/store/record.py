@@ -8,7 +8,7 @@ import pydantic
 from pydantic import Field
 
 from harness.files import canonical_json, sha256_of_bytes
-from harness.study.spec import Frozen, RunSpec
+from harness.study.spec import Frozen, Positive, RunSpec
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -32,10 +32,11 @@ class EpochRecord(Frozen):
 
 
 class TestRecord(Frozen):
-    """Test outcome of one checkpoint: accuracies are fractions, loss is in nats."""
+    """Test outcome of one checkpoint: accuracies and expected calibration error (15 bins) are fractions, loss nats."""
 
     accuracy: Fraction
     loss: float
+    ece: Fraction
     per_class_accuracy: Annotated[tuple[Fraction, ...], Field(strict=False)]
 
 
@@ -48,10 +49,25 @@ class FidelityRecord(Frozen):
 
 
 class TeacherRecord(Frozen):
-    """The teacher that was used."""
+    """The teacher that was used: its run, the digest of its weights, and whether these were the trained ones."""
 
     run: str
     weights_sha256: Digest
+    variant: Literal["trained", "untrained"]
+
+
+class FootprintRecord(Frozen):
+    """What one network costs to use.
+
+    Attributes:
+        parameters: Trainable parameters; a method's own (projections) are left out.
+        forward_flop: Floating-point operations of one image's forward pass, by torch's counter.
+        latency_ms: Milliseconds of a forward pass by batch size, 1 and 128 images, measured on the run's device.
+    """
+
+    parameters: Annotated[int, Field(ge=1)]
+    forward_flop: Annotated[int, Field(ge=1)]
+    latency_ms: Annotated[dict[Literal["1", "128"], Positive], Field(min_length=2)]
 
 
 class RunRecord(Frozen):
@@ -65,6 +81,7 @@ class RunRecord(Frozen):
         code_sha256: Digest of the training code (harness/training).
         data_sha256: Digest of the images, labels and split.
         teacher: The teacher used; None for a baseline.
+        method_source: Package and version that the method comes from (`kdcap 0.1.0`); None for a baseline.
         stack: Versions and hardware that the bits depend on.
         settings: Determinism settings as read back from torch.
         history: Every epoch.
@@ -75,7 +92,7 @@ class RunRecord(Frozen):
         test_best: Test outcome there, the reported one.
         test_last: Test outcome at the last epoch.
         fidelity: Fidelity to the teacher; None for a baseline.
-        parameters: Trainable parameters.
+        footprint: Size and speed of the trained network.
         test_images: Images in the test set.
         test_openings: How often the test set was taken out: once for each checkpoint, after training.
         last_weights_sha256: Digest of the weights at the last epoch.
@@ -84,13 +101,14 @@ class RunRecord(Frozen):
         record_sha256: Digest of this record without this field.
     """
 
-    schema_version: Literal["kdcap.run/1"] = "kdcap.run/1"
+    schema_version: Literal["kdcap.run/2"] = "kdcap.run/2"
     name: str
     spec: RunSpec
     spec_sha256: Digest
     code_sha256: Digest
     data_sha256: Digest
     teacher: TeacherRecord | None
+    method_source: str | None
     stack: dict[str, str]
     settings: dict[str, str | int | bool]
     history: Annotated[tuple[EpochRecord, ...], Field(strict=False)]
@@ -101,7 +119,7 @@ class RunRecord(Frozen):
     test_best: TestRecord
     test_last: TestRecord
     fidelity: FidelityRecord | None
-    parameters: int
+    footprint: FootprintRecord
     test_images: int
     test_openings: int
     last_weights_sha256: Digest

@@ -9,17 +9,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from harness.errors import EnvironmentProblem, StoreError
-from harness.files import sha256_of_file, write_whole
+from harness.files import sha256_of_file, write_json, write_whole
 from harness.store import record as records
 from harness.store.code import training_code_sha256
 from harness.store.record import RunRecord
 from harness.study.plan import Entry
-from harness.study.spec import RunSpec
+from harness.study.spec import Frozen, RunSpec
 
-State = Literal["done", "stale", "missing"]
+State = Literal["done", "stale", "failed", "missing"]
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,27 @@ class Check:
     """Whether a run is at hand.
 
     Attributes:
-        state: `done`; `stale` (there is a folder, but of another spec or code, or damaged); `missing`.
-        reason: What is wrong with a stale run, in words.
+        state: `done`; `stale` (there is a folder, but of another spec or code, or damaged); `failed` (there is none,
+            because the last try ended with an error); `missing`.
+        reason: What is wrong with a stale run, or how a failed one ended, in words.
         record: The record of a run that is done.
     """
 
     state: State
     reason: str = ""
     record: RunRecord | None = None
+
+
+class Failure(Frozen):
+    """How a run failed: a sentence, or a traceback."""
+
+    error: Annotated[str, Field(min_length=1)]
+    spec_sha256: str
+
+    @property
+    def words(self) -> str:
+        """The last line, which is what a traceback says."""
+        return self.error.splitlines()[-1]
 
 
 class Store:
@@ -55,6 +70,23 @@ class Store:
         """Folder where an entry's run is made, outside the phases' folders so that those hold whole runs only."""
         return self.root / ".partial" / entry.owner / entry.run.name
 
+    @property
+    def tables(self) -> Path:
+        """Folder of the teachers' tables (see `harness.training.teacher_table`), shared by the runs of all phases."""
+        return self.root / ".tables"
+
+    def failed_path(self, entry: Entry) -> Path:
+        """Note of how an entry's run failed, outside the phases' folders too."""
+        return self.root / ".failed" / entry.owner / f"{entry.run.name}.json"
+
+    def mark(self, entry: Entry, error: str | None) -> None:
+        """Note how an entry's run ended: its error, or None for a whole run, which takes an older note away."""
+        path = self.failed_path(entry)
+        if error is None:
+            path.unlink(missing_ok=True)
+        else:
+            write_json(path, Failure(error=error, spec_sha256=entry.run.sha256).model_dump())
+
     def teacher_folder(self, spec: RunSpec) -> Path | None:
         """Folder of the teacher's run; None for a run without one."""
         return self.root / "teachers" / spec.teacher.name if spec.teacher else None
@@ -63,7 +95,16 @@ class Store:
         """Look whether an entry's run is done: identity, code, and every digest, the files' and the record's own."""
         if entry.spec is None:
             return Check("missing", "waits for the selection")
-        return self._check(self.folder(entry), entry.spec)
+        check = self._check(self.folder(entry), entry.spec)
+        return self._failed(entry) if check.state == "missing" else check
+
+    def _failed(self, entry: Entry) -> Check:
+        """A missing run's check: whether it is missing because it failed, by a note about this very run."""
+        try:
+            failure = Failure.model_validate_json(self.failed_path(entry).read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # no note, or one that nobody can read
+            return Check("missing")
+        return Check("failed", failure.words) if failure.spec_sha256 == entry.run.sha256 else Check("missing")
 
     def check_teacher(self, spec: RunSpec) -> Check:
         """The same for the teacher of a distilled run; its folder is `teacher_folder(spec)`."""
@@ -86,7 +127,7 @@ class Store:
         """What a whole record was made for or with that is not so now; empty if nothing."""
         if record.spec != spec:
             return "it was trained for another description"
-        if record.code_sha256 != training_code_sha256():
+        if record.code_sha256 != training_code_sha256(spec.method):
             return "it was trained by other training code"
         teacher = self.teacher_folder(spec)
         if teacher is not None and record.teacher is not None:

@@ -1,57 +1,85 @@
-"""What a run costs, before it is run: floating-point operations from the layouts, hours from a measured rate."""
+"""What a run costs, before it is run: operations and bytes from the layouts, hours from a measured rate."""
 
 from __future__ import annotations
 
-from harness.study.spec import Architecture, Dataset, RunSpec, Stem
-from harness.training.architectures import LAYOUTS
+from typing import NamedTuple
 
-# Images of each dataset: edge in pixels, training images before the validation split.
-_IMAGES = {"digits": (8, 1797), "cifar10": (32, 50_000), "cifar100": (32, 50_000), "folder": (32, 50_000)}
-# The published logs (A100-80GB) put the whole study at about 52 hours; by this module it is 4,273 PFLOP.
+from harness.study.spec import Architecture, Dataset, RunSpec, Stem
+from harness.training.architectures import channels, convolutions, norms
+
+# The published logs (A100-80GB) put the whole study, teachers online, at about 52 hours; by this module it is then
+# 4,273 PFLOP.
 A100_SECONDS_PER_PFLOP = 52 * 3600 / 4273
 # One thread of a server CPU on networks of width 8: 12 GFLOP/s, measured on the quick profile's ResNet-18 and -101.
 CPU_THREAD_SECONDS_PER_PFLOP = 1e15 / 12e9
+# Methods that need no more of a teacher than its logits. What other packages' methods need is known only once they are
+# imported, and that takes torch: here they count as if they needed the teacher in every step.
+LOGITS_METHODS = ("logit", "random_teacher")
+CHECKPOINTS_KEPT = 2  # the last one, and the one before until that is whole
+_FLOAT32, _INT64 = 4, 8  # bytes
 
 
-def forward_flops(architecture: Architecture, stem: Stem, width: int, edge: int) -> float:
+class _Images(NamedTuple):
+    edge: int  # pixels
+    training: int  # images before the validation split
+    test: int  # images; 0: as the profile says
+    classes: int
+
+
+# A plan opens no files, so for a folder the numbers of CIFAR-10 are assumed.
+_IMAGES = {
+    "digits": _Images(8, 1797, 0, 10),
+    "cifar10": _Images(32, 50_000, 10_000, 10),
+    "cifar100": _Images(32, 50_000, 10_000, 100),
+    "folder": _Images(32, 50_000, 10_000, 10),
+}
+
+
+def forward_flops(architecture: Architecture, stem: Stem, width: int, edge: int, classes: int) -> int:
     """Floating-point operations of one image's forward pass: 2 for each multiply-add of convolutions and classifier.
 
     Args:
-        architecture: Which ResNet.
+        architecture: Which network.
         stem: Its stem.
-        width: Channels of the first stage.
+        width: `model.width` of the study: 64 is full size.
         edge: Height and width of an image in pixels.
+        classes: Number of outputs.
+
+    Raises:
+        StudyError: There is no such network.
     """
-    layout = LAYOUTS[architecture]
-    kernel, stride = (3, 1) if stem == "cifar" else (7, 2)
-    edge = -(-edge // stride)
-    multiply_adds = float(3 * width * kernel**2 * edge**2)
-    edge = edge if stem == "cifar" else -(-edge // 2)
-    inputs = width
-    for stage, blocks in enumerate(layout.blocks):
-        inner, outputs = width * 2**stage, layout.channels(width)[stage]
-        for block in range(blocks):
-            before = edge
-            if block == 0 and stage > 0:
-                edge = -(-edge // 2)
-            if layout.expansion == 1:  # two 3x3 convolutions
-                multiply_adds += 9 * (inputs * inner + inner * inner) * edge**2
-            else:  # 1x1, 3x3 (which strides), 1x1
-                multiply_adds += inputs * inner * before**2 + (9 * inner * inner + inner * outputs) * edge**2
-            if inputs != outputs:  # the shortcut's 1x1 convolution
-                multiply_adds += inputs * outputs * edge**2
-            inputs = outputs
-    return 2 * (multiply_adds + inputs * 10)
+    multiply_adds = channels(architecture, width)[-1] * classes
+    for layer in convolutions(architecture, stem, width):
+        pixels = (-(-edge // layer.reduction)) ** 2
+        multiply_adds += layer.inputs * layer.outputs * layer.kernel**2 * pixels
+    return 2 * multiply_adds
 
 
-def training_flops(spec: RunSpec) -> float:
-    """Floating-point operations of all epochs: backward counts twice forward; teacher and validation forward only."""
-    edge, _ = _IMAGES[spec.dataset.name]
-    width = spec.model.width
-    forward = forward_flops(spec.architecture, spec.stem, width, edge)
+def parameters(architecture: Architecture, stem: Stem, width: int, classes: int) -> int:
+    """Trainable parameters of a network: convolutions, batch norms (two a channel), and the classifier with its bias.
+
+    Args:
+        architecture: Which network.
+        stem: Its stem.
+        width: `model.width` of the study: 64 is full size.
+        classes: Number of outputs.
+
+    Raises:
+        StudyError: There is no such network.
+    """
+    kernels = sum(each.inputs * each.outputs * each.kernel**2 for each in convolutions(architecture, stem, width))
+    return kernels + 2 * sum(norms(architecture, width)) + (channels(architecture, width)[-1] + 1) * classes
+
+
+def training_flops(spec: RunSpec) -> int:
+    """Floating-point operations of all epochs: backward counts twice forward; teacher and validation forward only.
+
+    A teacher whose logits come from a table costs a run nothing; the table's own cost is `table_flops`.
+    """
+    forward = _forward(spec, spec)
     step = 3 * forward
-    if spec.teacher is not None:
-        step += forward_flops(spec.teacher.architecture, spec.teacher.stem, width, edge)
+    if spec.teacher is not None and not uses_table(spec):
+        step += _forward(spec.teacher, spec)
     an_epoch = step * _training_images(spec.dataset) + forward * spec.dataset.validation_images
     return an_epoch * spec.epochs
 
@@ -62,6 +90,69 @@ def nominal_seconds(spec: RunSpec) -> float:
     return training_flops(spec) / 1e15 * rate
 
 
+def uses_table(spec: RunSpec) -> bool:
+    """Whether a run reads its teacher's logits from a table."""
+    return spec.teacher is not None and spec.optimisation.teacher_logits == "table" and spec.method in LOGITS_METHODS
+
+
+def table_flops(spec: RunSpec) -> int:
+    """Floating-point operations of a run's teacher table, which other runs may share; 0 for a run without one."""
+    if spec.teacher is None or not uses_table(spec):
+        return 0
+    return _views(spec.dataset) * _training_images(spec.dataset) * _forward(spec.teacher, spec)
+
+
+def table_bytes(spec: RunSpec) -> int:
+    """Bytes of a run's teacher table on disk, float32, which other runs may share; 0 for a run without one."""
+    if not uses_table(spec):
+        return 0
+    return _views(spec.dataset) * _training_images(spec.dataset) * _IMAGES[spec.dataset.name].classes * _FLOAT32
+
+
+def run_bytes(spec: RunSpec) -> int:
+    """Bytes of a finished run on disk: weights, and a bit a test image for each of the two checkpoints.
+
+    The record and the weights' header, some kilobytes, are not counted.
+    """
+    test_images = spec.dataset.test_images or _IMAGES[spec.dataset.name].test
+    return _state_bytes(spec) + 2 * -(-test_images // 8)
+
+
+def checkpoint_bytes(spec: RunSpec) -> int:
+    """Bytes of a run's checkpoints while it trains: network, best network, momentum; Feature-KD's projections too.
+
+    What methods of other packages add is not known, and not counted.
+    """
+    trained, width = _parameters(spec), spec.model.width
+    projections = 0
+    if spec.method == "feature" and spec.teacher is not None:
+        pairs = zip(channels(spec.architecture, width), channels(spec.teacher.architecture, width), strict=True)
+        projections = sum(ours * theirs for ours, theirs in pairs)
+    momentum = trained + projections if spec.optimisation.momentum else 0
+    return CHECKPOINTS_KEPT * (2 * _state_bytes(spec) + (projections + momentum) * _FLOAT32)
+
+
+def _forward(network: RunSpec, run: RunSpec) -> int:
+    """Operations of a network (a run's own, or its teacher's) on an image of a run."""
+    images = _IMAGES[run.dataset.name]
+    return forward_flops(network.architecture, network.stem, run.model.width, images.edge, images.classes)
+
+
+def _parameters(spec: RunSpec) -> int:
+    return parameters(spec.architecture, spec.stem, spec.model.width, _IMAGES[spec.dataset.name].classes)
+
+
+def _state_bytes(spec: RunSpec) -> int:
+    """Parameters, and of every batch norm its two running statistics and its counter."""
+    of_norms = norms(spec.architecture, spec.model.width)
+    return _FLOAT32 * (_parameters(spec) + 2 * sum(of_norms)) + _INT64 * len(of_norms)
+
+
 def _training_images(dataset: Dataset) -> int:
-    _, images = _IMAGES[dataset.name]
+    images = _IMAGES[dataset.name].training
     return dataset.train_images or images - dataset.validation_images - (dataset.test_images or 0)
+
+
+def _views(dataset: Dataset) -> int:
+    """Different crops of an image, mirrored ones too."""
+    return (2 * dataset.crop_padding + 1) ** 2 * (2 if dataset.horizontal_flip else 1)

@@ -10,9 +10,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from harness.errors import StudyError
+from harness.study.methods import HYPERPARAMETERS, STAGE_BY_STAGE, find
 from harness.study.plan import any_winner, plan
 from harness.study.spec import Frozen
 from harness.study.study import Study
+from harness.training.architectures import layout
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -89,10 +91,16 @@ def load_study(profile: str) -> Study:
     """The study of a profile, read from profiles/PROFILE.yaml and checked.
 
     Raises:
-        StudyError: See `load_strict`; or two runs of a phase would have one name.
+        StudyError: See `load_strict`; or a method or network cannot be had as described, or two runs of a phase would
+            have one name.
     """
     path = PROFILES / f"{profile}.yaml"
     study = load_strict(path, Study)
+    try:
+        _check_methods(study)
+        _check_networks(study)
+    except StudyError as error:
+        raise StudyError(f"{path}: {error}") from None
     labels = Counter((entry.phase, entry.label) for entry in plan(study, any_winner(study)))
     (phase, label), times = labels.most_common(1)[0]
     if times > 1:
@@ -100,10 +108,33 @@ def load_study(profile: str) -> Study:
     return study
 
 
+def _check_methods(study: Study) -> None:
+    for method, grid in study.selection.grid.items():
+        find(method)
+        known = sorted(["alpha", *HYPERPARAMETERS.get(method, [])])
+        if method in HYPERPARAMETERS and list(grid.values) != known:
+            raise StudyError(
+                f"selection.grid.{method}: expected the hyperparameters {', '.join(known)}, found "
+                f"{', '.join(grid.values)}; add, remove or rename."
+            )
+
+
+def _check_networks(study: Study) -> None:
+    networks = (*study.teachers.architectures, *study.baselines)
+    family = {network: layout(network, study.model.width).family for network in networks}
+    comparing = [method for method in study.methods if method in STAGE_BY_STAGE]
+    for pair in study.pairs:
+        if comparing and family[pair.teacher] != family[pair.student]:
+            raise StudyError(
+                f"pairs: expected teacher and student of one family, since {' and '.join(comparing)} compare their "
+                f"stages, found {pair.teacher} and {pair.student}; take out the pair or the method."
+            )
+
+
 def _sentence(path: Path, error: ValidationError) -> str:
     # A misspelt key is also a missing one: name what stands in the file.
     first, *others = sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
-    key = ".".join(str(part) for part in first["loc"])
+    key = ".".join(str(part) for part in first["loc"]).removesuffix(".[key]")
     more = f" ({len(others)} more after this one)" if others else ""
     match first["type"]:
         case "extra_forbidden":
@@ -114,10 +145,14 @@ def _sentence(path: Path, error: ValidationError) -> str:
             what = "is missing; add it"
         case "value_error":  # our own rules: they say what they expect and found
             return f"{path}: {key + ': ' if key else ''}{first['ctx']['error']}{more}."
+        case _ if first["loc"][-1:] == ("[key]",) or first["type"] == "invalid_key":
+            what = "must be a name of lower-case letters, digits and underscores"
         case "too_short":
             what = f"expected at least 1 value, found {first['input']!r}"
         case "model_type" | "dict_type":
             what = f"expected a block of `key: value` lines, found {first['input']!r}"
+        case "tuple_type":
+            what = f"expected a list of values, found {first['input']!r}"
         case _:
             expected = first["msg"].removeprefix("Input should be ")
             what = f"expected {expected}, found {first['input']!r}"

@@ -7,34 +7,15 @@ that names it, its owner, and the others point there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, Self
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from harness.errors import StudyError
-from harness.study.spec import Architecture, Method, Role, RunSpec, Stem
-from harness.study.study import Pair, Study
+from harness.study.spec import BASELINE, Architecture, Hyperparameters, Role, RunSpec, Stem, run_name
+from harness.study.study import Study
 
 Phase = Literal["teachers", "select", "final", "stem_ablation", "bug_ablation"]
 PHASES: tuple[Phase, ...] = ("teachers", "select", "final", "stem_ablation", "bug_ablation")
-
-
-@dataclass(frozen=True)
-class Hyperparameters:
-    """Alpha and temperature (None for Feature-KD) of a distillation cell."""
-
-    alpha: float
-    temperature: float | None
-
-    @classmethod
-    def of(cls, spec: RunSpec) -> Self:
-        """Those of a distilled run.
-
-        Raises:
-            ValueError: The run is a baseline: it has none.
-        """
-        if spec.alpha is None:
-            raise ValueError(f"{spec.name} is a baseline and has no hyperparameters")
-        return cls(spec.alpha, spec.temperature)
 
 
 @dataclass(frozen=True, order=True)
@@ -43,7 +24,7 @@ class Choice:
 
     teacher: Architecture
     student: Architecture
-    method: Method
+    method: str
 
 
 Selected = Mapping[Choice, Hyperparameters]
@@ -55,15 +36,24 @@ class Entry:
 
     Attributes:
         phase: Phase that the line stands in.
-        label: Readable name: the run's, or, before selection, the cell's without alpha and T.
-        spec: The run; None while its hyperparameters wait for the selection.
+        cell: Readable name of the cell; before selection without hyperparameters.
+        teacher_seed: Seed of the teacher's run; None without a teacher.
+        seed: The run's own.
         owner: Phase whose folder holds the run.
+        spec: The run; None while its hyperparameters wait for the selection.
     """
 
     phase: Phase
-    label: str
-    spec: RunSpec | None
+    cell: str
+    teacher_seed: int | None
+    seed: int
     owner: Phase
+    spec: RunSpec | None = None
+
+    @property
+    def label(self) -> str:
+        """Readable name: the run's, or, before selection, the same without hyperparameters."""
+        return run_name(self.cell, self.teacher_seed, self.seed)
 
     @property
     def run(self) -> RunSpec:
@@ -85,26 +75,27 @@ def plan(study: Study, selected: Selected | None) -> tuple[Entry, ...]:
         selected: Chosen hyperparameters of every pair and method, or None before the selection is done.
 
     Returns:
-        The entries. Without `selected`, entries that need it have no spec, but their owner is already known: at
-        the selection's seed a final run is the winning candidate itself.
+        The entries. Without `selected`, entries that need it have no spec, but their owner is already known: with
+        the selection's teacher and seed a final run is the winning candidate itself.
     """
     owners: dict[str, Phase] = {}
     entries = []
-    for phase, label, spec, pending_owner in _lines(study, selected):
-        owner = owners.setdefault(spec.sha256, phase) if spec is not None else pending_owner
-        entries.append(Entry(phase=phase, label=label, spec=spec, owner=owner))
+    for entry in _lines(study, selected):
+        owner = entry.owner if entry.spec is None else owners.setdefault(entry.spec.sha256, entry.phase)
+        entries.append(replace(entry, owner=owner))
     return tuple(entries)
 
 
 def candidates(study: Study) -> dict[Choice, tuple[RunSpec, ...]]:
     """The selection's candidates of every pair and method, in grid order."""
-    found: dict[Choice, tuple[RunSpec, ...]] = {}
-    for pair in study.pairs:
-        for method in study.methods:
-            grid = _grid(study, method)
-            specs = tuple(_distilled(study, pair, method, values, study.selection.seed) for values in grid)
-            found[Choice(pair.teacher, pair.student, method)] = specs
-    return found
+    teacher_seed, seed = _tried(study)
+    return {
+        choice: tuple(
+            _distilled(study, choice, values, teacher_seed, seed)
+            for values in study.selection.grid[choice.method].candidates()
+        )
+        for choice in _choices(study)
+    }
 
 
 def choose(study: Study, val_acc: Mapping[str, float]) -> dict[Choice, Hyperparameters]:
@@ -122,13 +113,13 @@ def choose(study: Study, val_acc: Mapping[str, float]) -> dict[Choice, Hyperpara
     """
     winners = {}
     for choice, specs in candidates(study).items():
-        winners[choice] = Hyperparameters.of(max(specs, key=lambda spec: val_acc[spec.sha256]))
+        winners[choice] = max(specs, key=lambda spec: val_acc[spec.sha256]).hyperparameters
     return winners
 
 
 def any_winner(study: Study) -> dict[Choice, Hyperparameters]:
     """A selection before there is one: the first candidate of each pair and method; all cost the same."""
-    return {choice: Hyperparameters.of(specs[0]) for choice, specs in candidates(study).items()}
+    return {choice: specs[0].hyperparameters for choice, specs in candidates(study).items()}
 
 
 def distinct(entries: Sequence[Entry]) -> tuple[Entry, ...]:
@@ -136,10 +127,8 @@ def distinct(entries: Sequence[Entry]) -> tuple[Entry, ...]:
     return tuple(entry for entry in entries if entry.owner == entry.phase)
 
 
-_Line = tuple[Phase, str, RunSpec | None, Phase]
-
-
-def _lines(study: Study, selected: Selected | None) -> Iterator[_Line]:
+def _lines(study: Study, selected: Selected | None) -> Iterator[Entry]:
+    """Every entry, as if its own phase owned each known run."""
     for architecture in study.teachers.architectures:
         for seed in study.teachers.seeds:
             yield _known("teachers", _alone(study, "teacher", architecture, seed))
@@ -153,50 +142,51 @@ def _lines(study: Study, selected: Selected | None) -> Iterator[_Line]:
             for seed in ablation.seeds:
                 yield _known("stem_ablation", _alone(study, ablation.role, ablation.architecture, seed, stem))
     for bug in study.bug_ablation:
-        pair = Pair(teacher=bug.teacher, student=bug.student)
+        choice = Choice(bug.teacher, bug.student, "feature")
         for seed in bug.seeds:
-            yield _chosen("bug_ablation", study, selected, pair, "feature", seed, clip_projections=False)
+            yield _chosen("bug_ablation", study, selected, choice, _tried(study)[0], seed, clip_projections=False)
 
 
-def _final_lines(study: Study, selected: Selected | None) -> Iterator[_Line]:
+def _final_lines(study: Study, selected: Selected | None) -> Iterator[Entry]:
     for student in study.baselines:
         for seed in study.seeds:
             yield _known("final", _alone(study, "student", student, seed))
-    for pair in study.pairs:
-        for method in study.methods:
+    for choice in _choices(study):
+        for teacher_seed in study.teachers.distilled_seeds:
             for seed in study.seeds:
-                yield _chosen("final", study, selected, pair, method, seed)
+                yield _chosen("final", study, selected, choice, teacher_seed, seed)
 
 
-def _known(phase: Phase, spec: RunSpec) -> _Line:
-    return phase, spec.name, spec, phase
+def _choices(study: Study) -> list[Choice]:
+    return [Choice(pair.teacher, pair.student, method) for pair in study.pairs for method in study.methods]
+
+
+def _tried(study: Study) -> tuple[int, int]:
+    """Seeds of the candidates' teacher and of the candidates."""
+    return study.teachers.distilled_seeds[0], study.selection.seed
+
+
+def _known(phase: Phase, spec: RunSpec) -> Entry:
+    return Entry(phase, spec.cell, spec.teacher.seed if spec.teacher else None, spec.seed, owner=phase, spec=spec)
 
 
 def _chosen(
     phase: Phase,
     study: Study,
     selected: Selected | None,
-    pair: Pair,
-    method: Method,
+    choice: Choice,
+    teacher_seed: int,
     seed: int,
     *,
     clip_projections: bool = True,
-) -> _Line:
-    """A line whose hyperparameters come from the selection."""
+) -> Entry:
+    """An entry whose hyperparameters come from the selection."""
     if selected is not None:
-        values = selected[Choice(pair.teacher, pair.student, method)]
-        return _known(phase, _distilled(study, pair, method, values, seed, clip_projections=clip_projections))
-    unclipped = "" if clip_projections else "-unclipped"
-    owner: Phase = "select" if clip_projections and seed == study.selection.seed else phase
-    return phase, f"{pair.teacher}-{pair.student}-{method}{unclipped}-s{seed}", None, owner
-
-
-def _grid(study: Study, method: Method) -> list[Hyperparameters]:
-    if method == "logit" and (logit := study.selection.logit):
-        return [Hyperparameters(alpha, temperature) for alpha in logit.alpha for temperature in logit.temperature]
-    if method == "feature" and (feature := study.selection.feature):
-        return [Hyperparameters(alpha, None) for alpha in feature.alpha]
-    return []
+        values = selected[choice]
+        return _known(phase, _distilled(study, choice, values, teacher_seed, seed, clip_projections=clip_projections))
+    cell = f"{choice.teacher}-{choice.student}-{choice.method}{'' if clip_projections else '-unclipped'}"
+    shared = clip_projections and (teacher_seed, seed) == _tried(study)
+    return Entry(phase, cell, teacher_seed, seed, owner="select" if shared else phase)
 
 
 def _alone(study: Study, role: Role, architecture: Architecture, seed: int, stem: Stem = "cifar") -> RunSpec:
@@ -205,7 +195,7 @@ def _alone(study: Study, role: Role, architecture: Architecture, seed: int, stem
         role=role,
         architecture=architecture,
         stem=stem,
-        method="none",
+        method=BASELINE,
         seed=seed,
         epochs=getattr(study.epochs, role),
         dataset=study.dataset,
@@ -216,23 +206,22 @@ def _alone(study: Study, role: Role, architecture: Architecture, seed: int, stem
 
 def _distilled(
     study: Study,
-    pair: Pair,
-    method: Method,
-    values: Hyperparameters,
+    choice: Choice,
+    hyperparameters: Hyperparameters,
+    teacher_seed: int,
     seed: int,
     *,
     clip_projections: bool = True,
 ) -> RunSpec:
-    """A run that learns from the pair's teacher."""
+    """A run that learns from a teacher."""
     return RunSpec(
         role="student",
-        architecture=pair.student,
+        architecture=choice.student,
         stem="cifar",
-        method=method,
-        alpha=values.alpha,
-        temperature=values.temperature,
-        clip_projections=clip_projections if method == "feature" else None,
-        teacher=_alone(study, "teacher", pair.teacher, study.teachers.distilled_seed),
+        method=choice.method,
+        hyperparameters=hyperparameters,
+        clip_projections=clip_projections if choice.method == "feature" else None,
+        teacher=_alone(study, "teacher", choice.teacher, teacher_seed),
         seed=seed,
         epochs=study.epochs.student,
         dataset=study.dataset,

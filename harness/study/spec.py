@@ -5,20 +5,57 @@ A run's identity is the SHA-256 of this description as canonical JSON. Two runs 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from harness.files import canonical_json, sha256_of_bytes
 
-Architecture = Literal["resnet18", "resnet34", "resnet50", "resnet101"]
-Method = Literal["none", "logit", "feature"]
+ResNet = Literal["resnet18", "resnet34", "resnet50", "resnet101"]
+WideResNet = Literal[
+    "wrn16_1", "wrn16_2", "wrn16_4", "wrn28_1", "wrn28_2", "wrn28_4", "wrn40_1", "wrn40_2", "wrn40_4"
+]  # depth, and width over that of the narrowest
+Architecture = Literal[ResNet, WideResNet]
+BASELINE = "none"
+NAME = r"^[a-z][a-z0-9_]*$"  # of methods and hyperparameters: they stand in names of folders
+Method = Annotated[str, Field(pattern=NAME)]  # `none`, or the name of an entry point: see `harness.study.methods`
 Stem = Literal["cifar", "imagenet"]
 Role = Literal["teacher", "student"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+def _pairs(values: Any) -> Any:  # noqa: ANN401 - whatever stands in a record
+    """A block of `name: value` lines as pairs, which are frozen."""
+    return tuple(values.items()) if isinstance(values, Mapping) else values
+
+
+def _in_order(pairs: tuple[tuple[str, float], ...]) -> tuple[tuple[str, float], ...]:
+    """Pairs by name: equal however they were ordered. Ranges are those of `harness.study.study.Grid`."""
+    for name, value in pairs:
+        if not (0 <= value <= 1 if name == "alpha" else value > 0):
+            raise ValueError(f"`{name}` must be {'in [0, 1]' if name == 'alpha' else 'above 0'}, found {value:g}")
+    names = [name for name, _ in pairs]
+    if len({*names}) < len(names) or (names and "alpha" not in names):
+        raise ValueError(f"each hyperparameter must stand once, `alpha` among them, found {', '.join(names)}")
+    return tuple(sorted(pairs))
+
+
+Hyperparameters = Annotated[
+    tuple[tuple[str, float], ...],
+    BeforeValidator(_pairs),
+    AfterValidator(_in_order),
+    PlainSerializer(dict, return_type=dict[str, float]),
+]
+_SHORT = {"alpha": "a", "temperature": "T"}  # in names of cells; others are spelled out
+
+
+def run_name(cell: str, teacher_seed: int | None, seed: int) -> str:
+    """Name of a run: its cell, its teacher's seed where it has one, and its own."""
+    return f"{cell}-s{seed}" if teacher_seed is None else f"{cell}-t{teacher_seed}-s{seed}"
 
 
 class Frozen(BaseModel):
@@ -89,7 +126,10 @@ class Optimisation(Frozen):
         nesterov: Nesterov's form of momentum.
         weight_decay: L2 penalty on every parameter.
         clip_norm: Largest gradient norm, over student and projections together.
-        precision: `fp32`, or `tf32` (convolutions on a GPU; the same as fp32 on a CPU).
+        precision: `fp32`; `tf32` (convolutions on a GPU; the same as fp32 on a CPU); `bf16` (autocast: convolutions and
+            the classifier in bfloat16, weights, norms' statistics and losses in float32).
+        teacher_logits: `table` (computed once for every view of every training image, and shared by all runs that
+            learn from the teacher's logits) or `online` (computed in each step).
         threads: CPU threads of a run. Other counts give other bits.
         device: `cpu`, `cuda`, or `auto` (cuda where there is one).
     """
@@ -101,7 +141,8 @@ class Optimisation(Frozen):
     nesterov: bool
     weight_decay: Annotated[float, Field(ge=0)]
     clip_norm: Positive
-    precision: Literal["fp32", "tf32"]
+    precision: Literal["fp32", "tf32", "bf16"]
+    teacher_logits: Literal["table", "online"]
     threads: Count
     device: Literal["cpu", "cuda", "auto"]
 
@@ -120,8 +161,7 @@ class RunSpec(Frozen):
         architecture: The network trained.
         stem: `cifar` (3x3, stride 1, no pooling) or `imagenet` (torchvision's own).
         method: How the teacher is used; `none` is a baseline.
-        alpha: Weight of the distillation loss; None for a baseline.
-        temperature: Softening temperature of Logit-KD; None elsewhere.
+        hyperparameters: The method's, by name; `alpha`, the weight of the distillation loss, is every method's.
         clip_projections: Feature-KD: whether clipping covers the projections too (False: the bug ablation).
         teacher: The teacher's own run; None for a baseline.
         seed: Seed of the run's random streams.
@@ -135,8 +175,7 @@ class RunSpec(Frozen):
     architecture: Architecture
     stem: Stem
     method: Method
-    alpha: Share | None = None
-    temperature: Positive | None = None
+    hyperparameters: Hyperparameters = ()
     clip_projections: bool | None = None
     teacher: RunSpec | None = None
     seed: Seed
@@ -144,6 +183,21 @@ class RunSpec(Frozen):
     dataset: Dataset
     model: Model
     optimisation: Optimisation
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        if self.stem == "imagenet" and self.architecture not in get_args(ResNet):
+            raise ValueError(f"`stem: imagenet` is a ResNet's, found it for {self.architecture}")
+        if len({self.method == BASELINE, self.teacher is None, self.hyperparameters == ()}) > 1:
+            raise ValueError(
+                "a baseline has neither teacher nor hyperparameters and every other run has both, found method "
+                f"{self.method}, teacher {self.teacher and self.teacher.name}, {dict(self.hyperparameters)}"
+            )
+        return self
+
+    def hyperparameter(self, name: str) -> float | None:
+        """A hyperparameter's value; None where the run has none of that name."""
+        return dict(self.hyperparameters).get(name)
 
     @property
     def sha256(self) -> str:
@@ -155,10 +209,7 @@ class RunSpec(Frozen):
         """Readable name of the cell: `resnet50-resnet18-logit-a0.5-T4`, `resnet18-none`, ..."""
         parts: list[str] = [self.teacher.architecture] if self.teacher else []
         parts += [self.architecture, self.method]
-        if self.alpha is not None:
-            parts.append(f"a{self.alpha:g}")
-        if self.temperature is not None:
-            parts.append(f"T{self.temperature:g}")
+        parts += [f"{_SHORT.get(name, name)}{value:g}" for name, value in self.hyperparameters]
         if self.clip_projections is False:
             parts.append("unclipped")
         if self.stem != "cifar":
@@ -167,5 +218,5 @@ class RunSpec(Frozen):
 
     @property
     def name(self) -> str:
-        """Readable name of the run, unique within a phase: the cell and its seed."""
-        return f"{self.cell}-s{self.seed}"
+        """Readable name of the run, unique within a phase: `resnet50-resnet18-logit-a0.5-T4-t0-s3`."""
+        return run_name(self.cell, self.teacher.seed if self.teacher else None, self.seed)

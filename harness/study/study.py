@@ -5,20 +5,27 @@ Every value is checked here once; inside the harness a `Study` is trusted.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Self, TypeVar
+from itertools import product
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
 
 from harness.study.spec import (
+    BASELINE,
+    NAME,
     Architecture,
     Count,
     Dataset,
     Frozen,
+    Hyperparameters,
+    Method,
     Model,
     Optimisation,
     Positive,
+    ResNet,
     Role,
     Seed,
     Share,
@@ -46,11 +53,15 @@ class Epochs(Frozen):
 
 
 class Teachers(Frozen):
-    """Teachers trained, and the seed whose checkpoint the students learn from."""
+    """Teachers trained, and the seeds whose checkpoints the students learn from.
+
+    Every student seed of the final phase learns from each of them: teacher and student seeds are crossed. Selection
+    and ablations use the first.
+    """
 
     architectures: Some[Architecture]
     seeds: Some[Seed]
-    distilled_seed: Seed
+    distilled_seeds: Some[Seed]
 
 
 class Pair(Frozen):
@@ -60,31 +71,45 @@ class Pair(Frozen):
     student: Architecture
 
 
-class LogitGrid(Frozen):
-    """Candidates of Logit-KD: every alpha with every temperature."""
+class Grid(Frozen, extra="allow"):
+    """Values of each hyperparameter of a method. All but alpha are above 0, where the method would be another one."""
 
+    __pydantic_extra__: dict[str, Some[Positive]] = Field(init=False)
     alpha: Some[Share]
-    temperature: Some[Positive]
 
+    @model_validator(mode="after")
+    def _names_are_names(self) -> Self:
+        for name in self.model_extra or {}:
+            if not re.fullmatch(NAME, name):
+                raise ValueError(f"`{name}` must be a name of lower-case letters, digits and underscores")
+        return self
 
-class FeatureGrid(Frozen):
-    """Candidates of Feature-KD."""
+    @property
+    def values(self) -> dict[str, tuple[float, ...]]:
+        """Values by name, in the order of the alphabet: that of the file means nothing."""
+        return dict(sorted({"alpha": self.alpha, **(self.model_extra or {})}.items()))
 
-    alpha: Some[Share]
+    def candidates(self) -> list[Hyperparameters]:
+        """Every value with every other's; the last name's vary fastest."""
+        return [tuple(zip(self.values, chosen, strict=True)) for chosen in product(*self.values.values())]
 
 
 class Selection(Frozen):
-    """The hyperparameter search: every candidate of every pair at one seed, chosen by validation accuracy."""
+    """The hyperparameter search: every candidate of every pair at one seed, chosen by validation accuracy.
+
+    Attributes:
+        seed: Seed of every candidate. Where it is none of the study's `seeds`, no candidate is counted as a result.
+        grid: By method, the values of each hyperparameter; every value is tried with every other's.
+    """
 
     seed: Seed
-    logit: LogitGrid | None = None
-    feature: FeatureGrid | None = None
+    grid: Annotated[dict[Method, Grid], Field(min_length=1)]
 
 
 class StemAblation(Frozen):
-    """Networks trained with both stems, at a teacher's or a student's epochs."""
+    """ResNets trained with both stems, at a teacher's or a student's epochs; other families have one stem."""
 
-    architecture: Architecture
+    architecture: ResNet
     role: Role
     seeds: Some[Seed]
 
@@ -117,7 +142,7 @@ class Study(Frozen):
         baselines: Students trained without a teacher, the base of every gain.
         pairs: Teacher and student pairs.
         selection: Hyperparameter search.
-        seeds: Some[Seed] of the final phase.
+        seeds: Seeds of the final phase.
         stem_ablation: Networks trained with both stems.
         bug_ablation: Runs with the clipping bug.
         margins: Margins of the analysis.
@@ -141,20 +166,19 @@ class Study(Frozen):
     reference: str | None
 
     @property
-    def methods(self) -> tuple[Literal["logit", "feature"], ...]:
+    def methods(self) -> tuple[str, ...]:
         """Distillation methods of the study, in the order of the selection grid."""
-        named: tuple[Literal["logit", "feature"], ...] = ("logit", "feature")
-        return tuple(method for method in named if getattr(self.selection, method) is not None)
+        return tuple(self.selection.grid)
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
-        if self.teachers.distilled_seed not in self.teachers.seeds:
+        if not {*self.teachers.distilled_seeds} <= {*self.teachers.seeds}:
             raise ValueError(
-                f"teachers.distilled_seed must be one of the trained seeds {list(self.teachers.seeds)}, "
-                f"found {self.teachers.distilled_seed}"
+                f"teachers.distilled_seeds must be among the trained seeds {list(self.teachers.seeds)}, "
+                f"found {list(self.teachers.distilled_seeds)}"
             )
-        if not self.methods:
-            raise ValueError("selection must have a grid for `logit`, `feature` or both, found neither")
+        if BASELINE in self.methods:
+            raise ValueError(f"selection.grid.{BASELINE}: a baseline has no hyperparameters; remove it")
         for i, pair in enumerate(self.pairs):
             _one_of(f"pairs.{i}.teacher", pair.teacher, "teachers.architectures", self.teachers.architectures)
             _one_of(f"pairs.{i}.student", pair.student, "baselines (its gain needs one)", self.baselines)
@@ -163,7 +187,7 @@ class Study(Frozen):
             if (bug.teacher, bug.student) not in trained:
                 raise ValueError(f"bug_ablation.{i}: {bug.teacher} -> {bug.student} must be one of `pairs`")
             if "feature" not in self.methods:
-                raise ValueError(f"bug_ablation.{i} needs selection.feature: only Feature-KD has projections")
+                raise ValueError(f"bug_ablation.{i} needs selection.grid.feature: only Feature-KD has projections")
         return self
 
 

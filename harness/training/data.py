@@ -6,11 +6,12 @@ All images of a dataset live in uint8 tensors (count, 3, height, width); grey im
 from __future__ import annotations
 
 import hashlib
+import http.client
 import io
 import lzma
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +98,7 @@ class _Images:
 
 
 def prepare(dataset: Dataset, folder: Path) -> None:
-    """Make sure that the images are at hand, downloading CIFAR with its checksum if it is not.
+    """Make sure that the images are at hand and whole, downloading CIFAR with its checksum if it is not.
 
     Args:
         dataset: Which images.
@@ -108,8 +109,8 @@ def prepare(dataset: Dataset, folder: Path) -> None:
     """
     if dataset.name in ("cifar10", "cifar100"):
         _cifar(dataset, folder, train=True, download=True)
-    elif dataset.name == "folder":
-        _need(Path(dataset.path or ""))
+    # All of it once, here: otherwise every run would find the same damaged file by itself, and fail.
+    load(dataset, folder)
 
 
 def load(dataset: Dataset, folder: Path) -> Data:
@@ -201,11 +202,24 @@ def _cifar(dataset: Dataset, folder: Path, *, train: bool, download: bool) -> to
     kind = {"cifar10": torchvision.datasets.CIFAR10, "cifar100": torchvision.datasets.CIFAR100}[dataset.name]
     try:
         return kind(root=str(folder), train=train, download=download)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        tried = f", and it could not be downloaded ({_first_line(error)})" if download else ""
         raise DataError(
-            f"{dataset.name}: expected {kind.filename} (MD5 {kind.tgz_md5}) in {folder}, and it could be neither read "
-            f"nor downloaded ({_first_line(error)}); connect to the internet once, or put that file there yourself."
+            f"{dataset.name}: expected {kind.filename} (MD5 {kind.tgz_md5}) in {folder}, found "
+            f"{_found_of_cifar(kind, folder)}{tried}; run `harness train` with a connection to the internet once, or "
+            "put that file there yourself."
         ) from error
+
+
+def _found_of_cifar(kind: type[torchvision.datasets.CIFAR10], folder: Path) -> str:
+    """The first of CIFAR's files that is not as it should be, in words."""
+    unpacked = folder / kind.base_folder
+    files = {unpacked / name: md5 for name, md5 in (*kind.train_list, *kind.test_list)}
+    meta = {unpacked / kind.meta["filename"]: kind.meta["md5"]}
+    for file, wanted in {folder / kind.filename: kind.tgz_md5, **files, **meta}.items():
+        if file.is_file() and (md5 := torchvision.datasets.utils.calculate_md5(file)) != wanted:
+            return f"{file} cut short or changed (MD5 {md5} instead of {wanted})"
+    return "nothing" if not unpacked.exists() else f"files missing from {unpacked}"
 
 
 def _cifar_images(dataset: Dataset, folder: Path) -> tuple[_Images, _Images]:
@@ -220,39 +234,47 @@ def _cifar_images(dataset: Dataset, folder: Path) -> tuple[_Images, _Images]:
 def _folder(dataset: Dataset, _downloads: Path) -> tuple[_Images, _Images]:
     """An ImageFolder layout (train/CLASS/*, test/CLASS/*), as a directory or a tar archive."""
     path = Path(dataset.path or "")
-    _need(path)
-    read = _tar_files if path.is_file() else _directory_files
-    found: dict[str, list[tuple[str, str, bytes]]] = {"train": [], "test": []}
-    for name, content in read(path):
-        *_, split, label, file = ("", "", *name.split("/"))
-        if split in found and file.lower().endswith(SUFFIXES):
-            found[split].append((label, name, content))
-    classes, tested = (sorted({label for label, _, _ in found[split]}) for split in ("train", "test"))
-    if not classes or tested != classes:
-        odd = f" (only in one of them: {', '.join(unmatched)})" if (unmatched := sorted({*classes} ^ {*tested})) else ""
-        raise DataError(
-            f"{path}: expected train/CLASS/* and test/CLASS/* with the same classes, found {len(classes)} in train and "
-            f"{len(tested)} in test{odd}; add what is missing."
-        )
-    numbers = {label: number for number, label in enumerate(classes)}
-    # Sorted by name: the same images give the same tensors from any file system or archive.
-    parts = [_decode(path, sorted(found[split], key=lambda item: item[1]), numbers) for split in ("train", "test")]
-    if parts[0].images.shape[1:] != parts[1].images.shape[1:]:
-        raise DataError(f"{path}: expected one image size, found another in test/ than in train/; resize them.")
-    return parts[0], parts[1]
-
-
-def _need(path: Path) -> None:
     if not path.exists():
         raise DataError(
             f"dataset.path: expected a directory or tar archive of images, found nothing at {path}; put it there or "
             "correct the path in the profile."
         )
+    found: dict[str, dict[str, bytes]] = {"train": {}, "test": {}}
+    for name, content in (_tar_files if path.is_file() else _directory_files)(path):
+        found[name.split("/")[-3]][name] = content  # of two members with one name the last counts, as if unpacked
+    classes, tested = (sorted({_class_of(name) for name in found[split]}) for split in ("train", "test"))
+    if len(classes) < 2 or tested != classes:  # noqa: PLR2004 - there is nothing to tell apart in one
+        odd = f" (only in one of them: {', '.join(unmatched)})" if (unmatched := sorted({*classes} ^ {*tested})) else ""
+        raise DataError(
+            f"{path}: expected train/CLASS/* and test/CLASS/* ({', '.join(SUFFIXES)}) with the same classes, at least "
+            f"two, found {len(classes)} in train and {len(tested)} in test{odd}; add what is missing."
+        )
+    numbers = {label: number for number, label in enumerate(classes)}
+    parts = [_decode(path, found[split], numbers) for split in ("train", "test")]
+    if parts[0].images.shape[1:] != parts[1].images.shape[1:]:
+        raise DataError(f"{path}: expected one image size, found another in test/ than in train/; resize them.")
+    return parts[0], parts[1]
+
+
+def _class_of(name: str) -> str:
+    return name.split("/")[-2]
+
+
+def _is_image(name: str) -> bool:
+    """Whether a path ends like train/CLASS/FILE or test/CLASS/FILE, with an image's suffix."""
+    *_, split, _label, file = ("", "", *name.split("/"))
+    return split in ("train", "test") and file.lower().endswith(SUFFIXES)
 
 
 def _directory_files(path: Path) -> Iterator[tuple[str, bytes]]:
-    for file in (found for found in path.glob("*/*/*") if found.is_file()):
-        yield file.relative_to(path).as_posix(), file.read_bytes()
+    for file in path.glob("*/*/*"):
+        name = file.relative_to(path).as_posix()
+        if not _is_image(name) or file.is_dir():
+            continue
+        try:
+            yield name, file.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path}: {name} cannot be read ({error.strerror}); replace or remove it.") from error
 
 
 def _tar_files(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -260,34 +282,38 @@ def _tar_files(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(path) as archive:
             for member in archive:
-                if member.isfile() and (content := archive.extractfile(member)):
+                if not member.isdir() and _is_image(member.name) and (content := archive.extractfile(member)):
                     yield member.name, content.read()
             # tarfile takes a cut or damaged header for the end: the true end is a block of zeros.
             if archive.fileobj is not None:
                 archive.fileobj.seek(archive.offset)
                 if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                     raise tarfile.ReadError("it ends without an end")
-    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+    except (tarfile.TarError, KeyError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
         raise DataError(
             f"{path}: expected a whole tar archive, found a damaged one ({_first_line(error)}); make it again."
         ) from error
 
 
-def _decode(path: Path, files: list[tuple[str, str, bytes]], numbers: dict[str, int]) -> _Images:
-    images = []
-    for _, name, content in files:
+def _decode(path: Path, files: Mapping[str, bytes], numbers: Mapping[str, int]) -> _Images:
+    images: list[np.ndarray] = []
+    names = sorted(files)  # the same images give the same tensors from any file system or archive
+    for name in names:
         try:
-            with Image.open(io.BytesIO(content)) as image:
-                images.append(np.asarray(image.convert("RGB")))
+            with Image.open(io.BytesIO(files[name])) as image:
+                mode, pixels = image.mode, np.asarray(image.convert("RGB"))
         except _UNREADABLE as error:
             raise DataError(f"{path}: {name} is not an image that can be read; replace or remove it.") from error
-        if images[-1].shape != images[0].shape:
-            sizes = ["x".join(map(str, found.shape[:2])) for found in (images[0], images[-1])]
+        if mode.startswith(("I", "F")):  # Pillow cuts such values off at 255: a dark grey becomes white
+            raise DataError(f"{path}: expected 8 bits a channel, found more in {name}; convert it to 8 bits.")
+        images.append(pixels)
+        if pixels.shape != images[0].shape:
+            sizes = ["x".join(map(str, found.shape[:2])) for found in (images[0], pixels)]
             raise DataError(
                 f"{path}: expected every image to be {sizes[0]} like the first, found {sizes[1]} in {name}; resize it."
             )
-    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
-    return _Images(pixels, torch.tensor([numbers[label] for label, _, _ in files]))
+    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+    return _Images(stacked, torch.tensor([numbers[_class_of(name)] for name in names]))
 
 
 def _first_line(error: Exception) -> str:

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import platform
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
 
 from harness.errors import EnvironmentProblem
-from harness.study.spec import Optimisation
+from harness.study.spec import Optimisation, RunSpec
+from harness.study.study import Study
+
+# Environment variables by which libraries under torch take other kernels: oneDNN's "CPU dispatcher control" and
+# "floating-point math mode" (under its old and its new name), MKL's "conditional numerical reproducibility" and
+# "instruction set specific dispatching", and NVIDIA's switch for TF32.
+SWITCHES = (
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "DNNL_MAX_CPU_ISA",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "NVIDIA_TF32_OVERRIDE",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "ONEDNN_MAX_CPU_ISA",
+)
 
 
 def configure(optimisation: Optimisation) -> torch.device:
@@ -42,24 +59,71 @@ def configure(optimisation: Optimisation) -> torch.device:
     return torch.device("cuda" if use_cuda else "cpu")
 
 
+def autocast(optimisation: Optimisation, device: torch.device) -> AbstractContextManager[object]:
+    """The arithmetic of forward passes; gradients follow it by themselves.
+
+    Args:
+        optimisation: Says the precision.
+        device: Where the passes run.
+
+    Returns:
+        A context: torch's autocast to bfloat16 for `bf16`, nothing for `fp32` and `tf32` (see `configure`).
+    """
+    if optimisation.precision == "bf16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()
+
+
 def stack(device: torch.device) -> dict[str, str]:
-    """Versions and hardware that bits depend on; runs agree to the bit only where these agree."""
-    found = {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "platform": platform.platform(),
-        "cpu": _cpu_name(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "device": device.type,
-    }
+    """Versions and hardware under a run, for its record. Call it after `configure`.
+
+    Args:
+        device: Where the run trains.
+
+    Returns:
+        Values by name; `gpu` and what belongs to it on a GPU only, switches in the environment where they are set.
+    """
+    found = {"device": device.type}
     if device.type == "cuda":
         found |= {
             "gpu": torch.cuda.get_device_name(device),
             "cuda": str(torch.version.cuda),
             "cudnn": str(torch.backends.cudnn.version()),
+            "cublas_workspace_config": os.environ.get("CUBLAS_WORKSPACE_CONFIG", ""),
         }
-    return found
+    found |= {
+        "cpu": _cpu_name(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+        "torchvision": importlib.metadata.version("torchvision"),  # has the ResNets, and how they are initialised
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+    }
+    return found | {name: os.environ[name] for name in SWITCHES if name in os.environ}
+
+
+def bits_depend_on(run: RunSpec | Study, stack: Mapping[str, str]) -> dict[str, str]:
+    """Where and how a run computes, as far as another value may give other bits.
+
+    What it computes (its description, the training code, the images, the teacher's weights) has digests of its own.
+
+    Args:
+        run: A run, or the study that it is of.
+        stack: As `stack` returned it. Left out are Python, numpy and the operating system, which compute nothing in
+            training, and on a GPU the CPU's name: its capability, which random numbers depend on, stays.
+
+    Returns:
+        Values by name: settings, device, hardware, libraries, switches.
+    """
+    settings = run.optimisation
+    idle = {"python", "numpy", "platform"} | ({"cpu"} if "gpu" in stack else set())
+    return {
+        "threads": str(settings.threads),
+        "precision": settings.precision,
+        "teacher_logits": settings.teacher_logits,
+        **{name: value for name, value in stack.items() if name not in idle},
+    }
 
 
 def settings() -> dict[str, str | int | bool]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,17 @@ from torch import Tensor, nn
 
 from harness.study.spec import RunSpec
 from harness.training import checkpoint as checkpoints
-from harness.training.augment import normalise, pad, random_views
+from harness.training import determinism, footprint
+from harness.training.augment import Views, crop, draw_views, normalise, pad, view_number
 from harness.training.data import Data
 from harness.training.evaluate import Fidelity, Outcome, fidelity, predict, score
-from harness.training.losses import feature_loss, logit_loss
-from harness.training.models import ScaledResNet, build, projections
+from harness.training.footprint import Footprint
+from harness.training.methods import method as methods
+from harness.training.models import build
+from harness.training.network import Outputs
 from harness.training.streams import stream
+from harness.training.teacher import FrozenTeacher
+from harness.training.teacher_table import TeacherTable
 
 
 class TrainingFailed(Exception):
@@ -72,7 +77,7 @@ class Trained:
         best: Test outcome at the best epoch, the reported one.
         last: Test outcome at the last epoch.
         fidelity: Fidelity to the teacher at the best epoch; None for a baseline.
-        parameters: Trainable parameters of the network, projections not counted.
+        footprint: Parameters, operations and latency of the network, projections not counted.
         test_openings: How often the test set was taken out.
         resumed_at: Epochs after which the run was cut and went on, in order.
     """
@@ -85,60 +90,84 @@ class Trained:
     best: Outcome
     last: Outcome
     fidelity: Fidelity | None
-    parameters: int
+    footprint: Footprint
     test_openings: int
     resumed_at: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """The teacher of a run, ready to teach.
+
+    Attributes:
+        teacher: The frozen network; also measured on the test images, for fidelity.
+        table: Its logits on every view of every training image, where the method needs no more; None to compute them
+            in each step.
+    """
+
+    teacher: FrozenTeacher
+    table: TeacherTable | None
 
 
 def train(
     spec: RunSpec,
     data: Data,
-    teacher_weights: Mapping[str, Tensor] | None,
+    teaching: Teaching | None,
     device: torch.device,
-    checkpoint: Path,
+    checkpoints_folder: Path,
     identity: str,
+    *,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
+    checkpoint_every_s: float = 0.0,
 ) -> Trained:
     """Train one run to its end, going on from its checkpoint if there is one.
 
     Args:
         spec: The run.
         data: Its images.
-        teacher_weights: State of the teacher's network; None for a baseline.
+        teaching: The teacher; None for a baseline.
         device: Where to train, as `determinism.configure` returned it.
-        checkpoint: File that keeps the state of the last whole epoch.
-        identity: Spec and code digests; a checkpoint of another identity is not used.
+        checkpoints_folder: Folder that keeps the state of the last whole epochs.
+        identity: Digests of all that the bits depend on; a checkpoint of another identity is not used.
         on_epoch: Told of every epoch as it ends.
+        say: Told, in a sentence, of checkpoints that could not be used.
+        checkpoint_every_s: Seconds between checkpoints, which are written at borders of epochs only; 0 for every
+            epoch. The last epoch is always kept before the test set opens.
 
     Returns:
         The finished run.
 
     Raises:
         TrainingFailed: A loss or gradient is not finite.
+        StudyError: The method is not installed, or takes other hyperparameters.
     """
-    run = Run(spec, data, teacher_weights, device)
-    run.resume(checkpoints.restore(checkpoint, identity))
+    run = Run(spec, data, teaching, device)
+    run.resume(checkpoints.restore(checkpoints_folder, identity, say))
+    kept = time.monotonic()
     while len(run.history) < spec.epochs:
         on_epoch(run.train_epoch())
-        checkpoints.save(checkpoint, identity, run.state())
+        if len(run.history) == spec.epochs or time.monotonic() - kept >= checkpoint_every_s:
+            checkpoints.save(checkpoints_folder, identity, run.state())
+            kept = time.monotonic()
     return run.finish()
 
 
 class Run:
-    """A run in the making."""
+    """A run in the making. Images, labels and random draws live on its device: no step waits for the host."""
 
-    def __init__(
-        self, spec: RunSpec, data: Data, teacher_weights: Mapping[str, Tensor] | None, device: torch.device
-    ) -> None:
-        self.spec, self.data, self.device = spec, data, device
-        self.student = build(spec.architecture, spec.stem, spec.model, data.classes, spec.role, spec.seed).to(device)
-        self.teacher = _frozen_teacher(spec, data.classes, teacher_weights, device)
-        self.projections = nn.ModuleList()
-        if spec.method == "feature" and spec.teacher is not None:
-            self.projections = projections(
-                spec.architecture, spec.teacher.architecture, spec.model.width, spec.role, spec.seed
-            ).to(device)
-        self.parameters = [*self.student.parameters(), *self.projections.parameters()]
+    def __init__(self, spec: RunSpec, data: Data, teaching: Teaching | None, device: torch.device) -> None:
+        if (teaching is None) != (spec.teacher is None):
+            raise ValueError(f"{spec.name}: a distilled run needs its teacher, and a baseline has none")
+        self.spec, self.data, self.device, self.teaching = spec, data, device, teaching
+        student = build(spec.architecture, spec.stem, spec.model, data.classes, spec.role, spec.seed)
+        self.student = student.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload] # stubs lack it
+        self.method = None if teaching is None else methods.make(spec).to(device)
+        self.alpha = spec.hyperparameter("alpha")
+        own = [] if self.method is None else list(self.method.parameters())
+        self.parameters = [*self.student.parameters(), *own]
+        # The clipping bug: the projections' gradients are neither counted nor clipped.
+        self.clipped = self.parameters if spec.clip_projections is not False else list(self.student.parameters())
         settings = spec.optimisation
         self.optimiser = torch.optim.SGD(
             self.parameters,
@@ -150,6 +179,7 @@ class Run:
         )
         self.padded = pad(data.train_images.to(device), spec.dataset.crop_padding)
         self.labels = data.train_labels.to(device)
+        self.validation_images = data.validation_images.to(device)
         self.mean, self.std = data.mean.to(device), data.std.to(device)
         self.history: list[Epoch] = []
         self.seconds: list[float] = []
@@ -161,16 +191,10 @@ class Run:
         started = time.perf_counter()
         epoch, spec = len(self.history) + 1, self.spec
         lr = cosine_lr(epoch, spec.epochs, spec.optimisation.lr, spec.optimisation.lr_min)
-        for group in self.optimiser.param_groups:
-            group["lr"] = lr
-        order = torch.randperm(len(self.labels), generator=stream("order", spec.role, spec.seed, epoch))
-        augmentation = stream("augment", spec.role, spec.seed, epoch)
-        self.student.train()
         # Kept as tensors until the epoch's end: reading one would make a GPU wait.
-        steps = [self._step(index, augmentation) for index in _batches(order, spec.optimisation.batch_size)]
-        sums = torch.stack(steps).double().cpu()
+        sums = torch.stack([self.step(*batch) for batch in self.batches(epoch)]).double().cpu()
         self._check_finite(sums, epoch, lr)
-        validation = self._score(self.data.validation_images, self.data.validation_labels)
+        validation = self._score(self.validation_images, self.data.validation_labels)
         if not math.isfinite(validation.loss):
             raise TrainingFailed(f"validation loss not finite after epoch {epoch}, learning rate {lr:g}.")
         images, means = sums[:, 0].sum(), sums[:, 5:].mean(dim=0)
@@ -181,12 +205,12 @@ class Run:
                 lr=lr,
                 train_loss=loss,
                 train_ce=ce,
-                train_kd=None if self.teacher is None else kd,
+                train_kd=None if self.method is None else kd,
                 train_acc=right,
                 val_loss=validation.loss,
                 val_acc=validation.accuracy,
                 grad_norm_student=float(means[0]),
-                grad_norm_projections=float(means[1]) if len(self.projections) else None,
+                grad_norm_projections=float(means[1]) if _has_parameters(self.method) else None,
             )
         )
         if epoch == best_epoch(self.history):
@@ -194,46 +218,72 @@ class Run:
         self.seconds.append(time.perf_counter() - started)
         return self.history[-1]
 
-    def _step(self, index: Tensor, augmentation: torch.Generator) -> Tensor:
-        """One optimiser step; returns images, summed loss, CE, KD and hits, and the two gradient norms."""
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Views]]:
+        """Begin an epoch: set its learning rate, draw its order and views, and cut them into batches.
+
+        Args:
+            epoch: 1, 2, ...
+
+        Yields:
+            Indices of a batch's training images, and how each is cropped and mirrored. A last batch of one image is
+            left out, since batch norm cannot train on it.
+        """
+        spec = self.spec
+        lr = cosine_lr(epoch, spec.epochs, spec.optimisation.lr, spec.optimisation.lr_min)
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        self.student.train()
+        count, size = len(self.labels), spec.optimisation.batch_size
+        order = torch.randperm(count, generator=stream("order", spec.role, spec.seed, epoch)).to(self.device)
+        drawn = draw_views(count, stream("augment", spec.role, spec.seed, epoch), spec.dataset.crop_padding)
+        views = drawn.to(self.device)
+        for start in range(0, count - 1, size):
+            batch = slice(start, start + size)
+            yield order[batch], views[batch]
+
+    def step(self, index: Tensor, views: Views) -> Tensor:
+        """One optimiser step on a batch from `batches`.
+
+        Returns:
+            Images, summed loss, cross-entropy, distillation loss and hits, and the two gradient norms, on the device.
+        """
         dataset, settings = self.spec.dataset, self.spec.optimisation
-        views = random_views(
-            self.padded,
-            index,
-            augmentation,
-            padding=dataset.crop_padding,
-            horizontal_flip=dataset.horizontal_flip,
-        )
-        images, labels = normalise(views, self.mean, self.std), self.labels[index.to(self.device)]
-        features, logits = self.student.features_and_logits(images)
-        ce = F.cross_entropy(logits, labels)
-        kd = self._distillation(images, features, logits)
-        alpha = self.spec.alpha or 0.0
-        loss = ce if self.teacher is None else alpha * kd + (1 - alpha) * ce
+        padding, flip = dataset.crop_padding, dataset.horizontal_flip
+        cropped = crop(self.padded, index, views, padding=padding, horizontal_flip=flip)
+        images, labels = normalise(cropped, self.mean, self.std), self.labels[index]
+        with determinism.autocast(settings, self.device):
+            student = self.student.outputs(images)
+        full = images.dtype  # of losses, whatever autocast made of the network's outputs
+        logits = student.logits.to(full)
+        loss = ce = F.cross_entropy(logits, labels)
+        kd = torch.zeros_like(ce)
+        if self.method is not None and self.alpha is not None:
+            features = tuple(each.to(full) for each in student.features) if self.method.needs == "features" else ()
+            kd = self.method(Outputs(features, logits), self._taught(images, index, views))
+            loss = self.alpha * kd + (1 - self.alpha) * ce
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        student_norm = _grad_norm(self.student)
-        projections_norm = _grad_norm(self.projections) if len(self.projections) else torch.zeros_like(student_norm)
-        if self.spec.clip_projections is False:  # the bug that the paper's ablation is about
-            clipped, norm = list(self.student.parameters()), student_norm
-        else:
-            clipped, norm = self.parameters, torch.hypot(student_norm, projections_norm)
-        torch.nn.utils.clip_grads_with_norm_(clipped, settings.clip_norm, norm, foreach=True)
+        norms = _grad_norm(self.student, ce), _grad_norm(self.method, ce)
+        total = norms[0] if self.clipped is not self.parameters else torch.stack(norms).norm()
+        torch.nn.utils.clip_grads_with_norm_(self.clipped, settings.clip_norm, total, foreach=True)
         self.optimiser.step()
         hits = (logits.detach().argmax(dim=1) == labels).sum()
-        count = torch.tensor(float(len(index)), device=self.device)
-        per_image = [count * value.detach() for value in (loss, ce, kd)]
-        return torch.stack([count, *per_image, hits.float(), student_norm, projections_norm])
+        per_image = [len(index) * value.detach() for value in (loss, ce, kd)]
+        return torch.stack([torch.full_like(total, len(index)), *per_image, hits.to(full), *norms])
 
-    def _distillation(self, images: Tensor, features: list[Tensor], logits: Tensor) -> Tensor:
-        """The distillation loss of one batch; zero for a baseline."""
-        if self.teacher is None:
-            return torch.zeros((), device=self.device)
-        with torch.no_grad():
-            teacher_features, teacher_logits = self.teacher.features_and_logits(images)
-        if self.spec.method == "feature":
-            return feature_loss(teacher_features, features, self.projections)
-        return logit_loss(teacher_logits, logits, self.spec.temperature or 1.0)
+    def _taught(self, images: Tensor, index: Tensor, views: Views) -> Outputs:
+        """What the teacher says of a batch."""
+        if self.teaching is None or self.method is None:
+            raise ValueError("a baseline has no teacher")
+        if self.teaching.table is not None:
+            return Outputs((), self.teaching.table.logits(index, self._number(views)))
+        if self.method.needs == "logits":
+            return Outputs((), self.teaching.teacher.logits(images))
+        return self.teaching.teacher.outputs(images)
+
+    def _number(self, views: Views) -> Tensor:
+        dataset = self.spec.dataset
+        return view_number(views, padding=dataset.crop_padding, horizontal_flip=dataset.horizontal_flip)
 
     def _check_finite(self, steps: Tensor, epoch: int, lr: float) -> None:
         broken = (~steps.isfinite().all(dim=1)).nonzero()
@@ -245,9 +295,12 @@ class Run:
                 f"gradient norms {student:g} (student) and {projected:g} (projections), learning rate {lr:g}."
             )
 
+    def _predict(self, network: nn.Module, images: Tensor) -> Tensor:
+        return predict(network, images, self.mean, self.std, self.device, self.spec.optimisation)
+
     def _score(self, images: Tensor, labels: Tensor) -> Outcome:
         self.student.eval()
-        return score(predict(self.student, images, self.data.mean, self.data.std, self.device), labels)
+        return score(self._predict(self.student, images), labels)
 
     def state(self) -> checkpoints.Checkpoint:
         """All that the next epoch needs."""
@@ -255,7 +308,7 @@ class Run:
         return checkpoints.Checkpoint(
             tensors={
                 "student": self.student.state_dict(),
-                "projections": self.projections.state_dict(),
+                "method": {} if self.method is None else self.method.state_dict(),
                 "momentum": {
                     str(i): entry["momentum_buffer"] for i, entry in momentum.items() if self.spec.optimisation.momentum
                 },
@@ -273,10 +326,14 @@ class Run:
         if saved is None:
             return
         self.student.load_state_dict(dict(saved.tensors["student"]))
-        self.projections.load_state_dict(dict(saved.tensors.get("projections", {})))
+        if self.method is not None:
+            self.method.load_state_dict(dict(saved.tensors.get("method", {})))
         state: dict[str, Any] = self.optimiser.state_dict()
+        # The fused kernel walks through memory: a buffer must lie there as its parameter does.
         state["state"] = {
-            int(i): {"momentum_buffer": buffer} for i, buffer in saved.tensors.get("momentum", {}).items()
+            i: {"momentum_buffer": torch.empty_like(parameter).copy_(saved.tensors["momentum"][str(i)])}
+            for i, parameter in enumerate(self.parameters)
+            if self.spec.optimisation.momentum
         }
         self.optimiser.load_state_dict(state)
         self.best_weights = {name: tensor.to(self.device) for name, tensor in saved.tensors["best"].items()}
@@ -286,27 +343,27 @@ class Run:
 
     def finish(self) -> Trained:
         """Open the test set, now that training is over, and measure both checkpoints on it."""
-        test, data = self.data.test, self.data
+        test = self.data.test
         test.unseal()
         last_weights_sha256 = checkpoints.tensors_digest(self.student.state_dict())
         last = self._score(*test.open())
         self.student.load_state_dict(self.best_weights)
         self.student.eval()
         images, labels = test.open()
-        logits = predict(self.student, images, data.mean, data.std, self.device)
+        logits = self._predict(self.student, images)
         follows = None
-        if self.teacher is not None:
-            follows = fidelity(predict(self.teacher, images, data.mean, data.std, self.device), logits)
+        if self.teaching is not None:
+            follows = fidelity(self._predict(self.teaching.teacher, images), logits)
         return Trained(
             history=tuple(self.history),
             seconds=tuple(self.seconds),
             best_epoch=best_epoch(self.history),
-            best_weights={name: tensor.cpu() for name, tensor in self.best_weights.items()},
+            best_weights={name: tensor.cpu().contiguous() for name, tensor in self.best_weights.items()},
             last_weights_sha256=last_weights_sha256,
             best=score(logits, labels),
             last=last,
             fidelity=follows,
-            parameters=sum(parameter.numel() for parameter in self.student.parameters()),
+            footprint=footprint.measure(self.student, tuple(images.shape[1:]), self.device),
             test_openings=test.openings,
             resumed_at=tuple(self.resumed_at),
         )
@@ -322,27 +379,15 @@ def best_epoch(history: list[Epoch]) -> int:
     return max(history, key=lambda epoch: (epoch.val_acc, -epoch.epoch)).epoch
 
 
-def _batches(order: Tensor, size: int) -> list[Tensor]:
-    """Batches of an epoch; a last batch of one image is left out, since batch norm cannot train on it."""
-    return [batch for batch in order.split(size) if len(batch) > 1]
+def _has_parameters(module: nn.Module | None) -> bool:
+    return module is not None and any(True for _ in module.parameters())
 
 
-def _grad_norm(module: nn.Module) -> Tensor:
-    return torch.nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None], foreach=True)
+def _grad_norm(module: nn.Module | None, like: Tensor) -> Tensor:
+    """Length of all gradients of a module as one vector; 0, beside `like`, where it has none."""
+    gradients = [] if module is None else [p.grad for p in module.parameters() if p.grad is not None]
+    return torch.nn.utils.get_total_norm(gradients, foreach=True) if gradients else torch.zeros_like(like.detach())
 
 
 def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in state.items()}
-
-
-def _frozen_teacher(
-    spec: RunSpec, classes: int, weights: Mapping[str, Tensor] | None, device: torch.device
-) -> ScaledResNet | None:
-    if spec.teacher is None:
-        return None
-    if weights is None:
-        raise ValueError("a distilled run needs its teacher's weights")
-    teacher = build(spec.teacher.architecture, spec.teacher.stem, spec.model, classes, "teacher", spec.teacher.seed)
-    teacher.load_state_dict(dict(weights))
-    teacher.to(device).eval().requires_grad_(requires_grad=False)
-    return teacher

@@ -12,12 +12,25 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tiny_study import ROOT, Tiny
+from tiny_study import ROOT, Tiny, install
 from typer.testing import CliRunner, Result
 
 from harness.cli import app
+from harness.planning import overview
 
-TOPICS = ["python", "locks", "torch", "threads", "device", "determinism", "disk", "images"]
+TOPICS = [
+    "python",
+    "locks",
+    "torch",
+    "threads",
+    "device",
+    "determinism",
+    "bits",
+    "allocator",
+    "methods",
+    "disk",
+    "images",
+]
 NUMPY = importlib.metadata.version("numpy")
 TORCH = importlib.metadata.version("torch").split("+")[0]
 
@@ -48,7 +61,7 @@ def pin(line: str) -> str:
 
 
 @pytest.mark.usefixtures("untrained")
-def test_a_fit_machine_is_looked_over_in_eight_topics() -> None:
+def test_a_fit_machine_is_looked_over_in_every_topic() -> None:
     """Each finding is ok or a note here, and says what was found; nothing is a problem, so the exit code is 0."""
     found = findings()
     assert list(found) == TOPICS
@@ -60,6 +73,7 @@ def test_a_fit_machine_is_looked_over_in_eight_topics() -> None:
     assert found["device"]["status"] == "ok"  # the study asks for the CPU
     assert "deterministic_algorithms True" in found["determinism"]["found"]
     assert found["threads"]["found"].startswith("1 a run")
+    assert found["methods"]["found"] == "logit, feature are installed and take the grid's hyperparameters"
     assert TORCH in found["torch"]["found"]
     assert found["images"] == {
         "topic": "images",
@@ -147,17 +161,42 @@ def test_a_missing_lock_is_a_note(gone: str) -> None:
 
 
 def test_too_little_disk_is_a_problem(untrained: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small study needs about 1 GB, the paper's 111 full-size runs about 15."""
-    free: dict[str, float] = {"bytes": 0.9e9}
+    """What a whole study needs is what its plan says; full-size networks need far more than tiny ones."""
+    free = {"bytes": 0.0}
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free["bytes"]))
-    found = findings(exit_code=1)["disk"]
-    assert (found["status"], found["found"]) == ("problem", "1 GB free, about 1 GB needed")
-    free["bytes"] = 1.1e9
-    assert findings()["disk"]["status"] == "ok"
-    untrained.edit("model: {width: 4", "model: {width: 64")
-    assert findings(exit_code=1)["disk"]["status"] == "problem"
-    free["bytes"] = 15.1e9
-    assert findings()["disk"]["status"] == "ok"
+    for gb_at_least in (0, 0.5):
+        planned = sum(overview(untrained.study, untrained.workspace)["disk_gb"].values())
+        assert planned > gb_at_least
+        free["bytes"] = planned * 0.999e9
+        found = findings(exit_code=1)["disk"]
+        gb = f"{planned:.1f} GB"
+        assert (found["status"], found["found"]) == ("problem", f"{gb} free, {gb} needed for a whole study")
+        free["bytes"] = planned * 1.001e9
+        assert findings()["disk"]["status"] == "ok"
+        if not gb_at_least:
+            untrained.edit("model: {width: 4", "model: {width: 64")
+
+
+@pytest.mark.parametrize(
+    ("grid", "sentence"),
+    [
+        (
+            "logit: {alpha: [0.3, 0.7], beta: [2.0]}",
+            "method logit: expected the hyperparameters alpha, temperature, found alpha, beta; correct "
+            "`selection.grid` in the profile.",
+        ),
+        ("crd: {alpha: [0.5]}", "method crd cannot be imported (No module named 'kdcap_crd'); mend its package"),
+    ],
+)
+def test_a_method_that_cannot_run_is_a_problem(
+    untrained: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grid: str, sentence: str
+) -> None:
+    """Other hyperparameters than the method takes, or a package that announces what it does not have."""
+    install(tmp_path / "site", "crd", "crd", "kdcap_crd:CRD")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    untrained.edit("logit: {alpha: [0.3, 0.7], temperature: [2.0]}", grid)
+    found = findings(exit_code=1)["methods"]
+    assert (found["status"], found["found"]) == ("problem", sentence)
 
 
 def test_a_study_that_needs_a_gpu(untrained: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,11 +205,13 @@ def test_a_study_that_needs_a_gpu(untrained: Tiny, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     untrained.edit("device: cpu", "device: cuda")
-    assert findings(exit_code=1)["device"]["status"] == "problem"
+    found = findings(exit_code=1)
+    assert found["device"]["status"] == "problem"
+    assert list(found) == [topic for topic in TOPICS if topic not in ("determinism", "bits")]  # nothing to configure
     untrained.edit("device: cuda", "device: auto")
-    found = findings()["device"]
-    assert found["status"] == "note"
-    assert "no GPU" in found["found"]
+    device = findings()["device"]
+    assert device["status"] == "note"
+    assert "no GPU" in device["found"]
 
 
 @pytest.mark.usefixtures("untrained")
@@ -195,6 +236,41 @@ def test_other_pythons_are_a_problem(monkeypatch: pytest.MonkeyPatch, version: t
 
     monkeypatch.setattr(module, "sys", SimpleNamespace(version_info=version))
     assert findings(exit_code=exit_code)["python"]["status"] == ("problem" if exit_code else "ok")
+
+
+# --- what bits depend on ----------------------------------------------------------------------------------------------
+
+
+def test_all_that_bits_depend_on_is_named_in_order(untrained: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings, device, hardware, libraries; a switch in the environment is a note, since others will not have it."""
+    from harness.training import determinism
+
+    for switch in determinism.SWITCHES:
+        monkeypatch.delenv(switch, raising=False)
+    found = findings()["bits"]
+    assert found["status"] == "ok"
+    places = [found["found"].index(f"{name} ") for name in ("threads", "precision", "teacher_logits", "device", "cpu")]
+    assert places == sorted(places)
+    assert f"torch {importlib.metadata.version('torch')}" in found["found"]
+    assert found["found"].endswith("; and description, code, images and teacher")
+    untrained.edit("threads: 1", "threads: 2")
+    monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
+    found = findings()["bits"]
+    assert found["status"] == "note"
+    assert "threads 2" in found["found"]
+    assert "MKL_CBWR COMPATIBLE" in found["found"]
+
+
+@pytest.mark.usefixtures("untrained")
+@pytest.mark.parametrize(("works", "status", "words"), [(True, "ok", "glibc keeps"), (False, "note", "not glibc")])
+def test_whether_memory_is_kept(monkeypatch: pytest.MonkeyPatch, works: bool, status: str, words: str) -> None:
+    """It changes no bit, so its absence is no problem."""
+    from harness.training import allocator
+
+    monkeypatch.setattr(allocator, "keep_memory", lambda: works)
+    found = findings()["allocator"]
+    assert found["status"] == status
+    assert found["found"].startswith(words)
 
 
 # --- images -----------------------------------------------------------------------------------------------------------

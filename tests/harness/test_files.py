@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
-from harness.files import canonical_json, sha256_of_bytes, sha256_of_file, write_json, write_whole
+from harness.files import canonical_json, sha256_of_bytes, sha256_of_file, whole_file, write_json, write_whole
 
 # FIPS 180-2, appendix B: the digest of "abc".
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -86,3 +87,51 @@ def test_a_failed_write_leaves_the_old_file_alone(tmp_path: Path, monkeypatch: p
     assert [found.name for found in tmp_path.iterdir()] == ["file"]
     write_whole(path, "new")
     assert path.read_text() == "new"
+
+
+def test_a_failed_block_leaves_the_old_file_alone(tmp_path: Path) -> None:
+    """Whatever fails while the temporary file is written, and whatever it held."""
+    path = tmp_path / "file"
+    write_whole(path, "old")
+
+    def fail_half_way() -> None:
+        with whole_file(path) as temporary:
+            temporary.write_text("half")
+            assert temporary.parent == path.parent  # a rename across file systems is no rename
+            assert path.read_text() == "old"
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_half_way()
+    assert path.read_text() == "old"
+    assert [found.name for found in tmp_path.iterdir()] == ["file"]
+
+
+def test_content_is_on_the_disk_before_its_name_and_the_name_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """File, rename, folder: in another order a power cut can leave an empty file, or bring the old one back."""
+    events = []
+    sync, replace = os.fsync, Path.replace
+
+    def fsync(descriptor: int) -> None:
+        kind = "folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
+        events.append(f"{kind} {os.fstat(descriptor).st_size}" if kind == "file" else kind)
+        sync(descriptor)
+
+    def rename(source: Path, target: Path) -> Path:
+        events.append("rename")
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", rename)
+    write_whole(tmp_path / "file", b"12345")
+    assert events == ["file 5", "rename", "folder"]
+
+
+def test_no_descriptor_stays_open(tmp_path: Path) -> None:
+    """A study writes thousands of files."""
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names suffice
+    for number in range(20):
+        write_whole(tmp_path / str(number), "x")
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - names suffice

@@ -12,6 +12,7 @@ from tiny_study import TRAININGS, InProcess, Tiny, entry_named, plan_of
 
 from harness.errors import EnvironmentProblem, RunsFailed, StoreError, StudyError
 from harness.execute.phase import train_phases
+from harness.planning import overview
 from harness.store.store import Store
 from harness.study.cost import training_flops
 from harness.study.plan import PHASES, Phase, distinct
@@ -98,7 +99,7 @@ def test_an_edited_run_is_named_and_trained_again_alone(
 def test_a_deleted_run_is_trained_again(trained: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
     """A missing run is nothing to explain."""
     shutil.rmtree("runs/tiny/bug_ablation")
-    assert train(trained) == [f"bug_ablation/{FEATURE}-unclipped-s0"]
+    assert train(trained) == [f"bug_ablation/{FEATURE}-unclipped-t0-s0"]
     assert "again" not in capsys.readouterr().out
 
 
@@ -113,12 +114,12 @@ def test_another_teacher_has_its_students_trained_again(trained: Tiny) -> None:
     trained.edit("{teacher: 2, student: 2}", "{teacher: 1, student: 2}")
     assert set(train(trained)) == {
         "teachers/resnet34-none-s0",
-        "select/resnet34-resnet18-logit-a0.3-T2-s0",
-        "select/resnet34-resnet18-logit-a0.7-T2-s0",
-        f"select/{FEATURE}-s0",
+        "select/resnet34-resnet18-logit-a0.3-T2-t0-s0",
+        "select/resnet34-resnet18-logit-a0.7-T2-t0-s0",
+        f"select/{FEATURE}-t0-s0",
         *(path for path in _finals(trained) if "resnet34-resnet18" in path),
         "stem_ablation/resnet34-none-imagenet-s0",
-        f"bug_ablation/{FEATURE}-unclipped-s0",
+        f"bug_ablation/{FEATURE}-unclipped-t0-s0",
     }
 
 
@@ -147,11 +148,11 @@ def test_students_wait_for_their_teachers(untrained: Tiny) -> None:
 
 def test_a_shared_run_is_not_trained_by_the_second_phase(trained: Tiny) -> None:
     """Without its owner's run, the final phase names it and the phase to carry out."""
-    chosen = entry_named(plan_of(trained), "final", f"{FEATURE}-s0")
+    chosen = entry_named(plan_of(trained), "final", f"{FEATURE}-t0-s0")
     assert chosen.owner == "select"
-    shutil.rmtree(f"runs/tiny/select/{FEATURE}-s0")
+    shutil.rmtree(f"runs/tiny/select/{FEATURE}-t0-s0")
     with pytest.raises(
-        StoreError, match=f"final shares the run runs/tiny/select/{FEATURE}-s0, which is missing.*--phase select"
+        StoreError, match=f"final shares the run runs/tiny/select/{FEATURE}-t0-s0, which is missing.*--phase select"
     ):
         train(trained, "final")
     damage(trained, "final/resnet18-none-s0")
@@ -181,10 +182,10 @@ def test_no_student_learns_from_a_damaged_teacher(trained: Tiny) -> None:
 def test_the_selection_lists_every_candidate_and_one_winner_a_cell(trained: Tiny) -> None:
     """With the accuracy that its record shows; the winner has the highest of its cell."""
     rows = json.loads(trained.workspace.selected.read_text())["candidates"]
-    assert [(row["method"], row["alpha"], row["temperature"]) for row in rows] == [
-        ("logit", 0.3, 2.0),
-        ("logit", 0.7, 2.0),
-        ("feature", 0.5, None),
+    assert [(row["method"], row["hyperparameters"]) for row in rows] == [
+        ("logit", {"alpha": 0.3, "temperature": 2.0}),
+        ("logit", {"alpha": 0.7, "temperature": 2.0}),
+        ("feature", {"alpha": 0.5}),
     ]
     for row in rows:
         record = json.loads(Path(f"runs/tiny/select/{row['run']}/record.json").read_text())
@@ -212,7 +213,7 @@ def test_an_edited_selection_is_made_again(trained: Tiny) -> None:
 def test_a_part_of_a_selection_selects_nothing(untrained: Tiny) -> None:
     """Only what was asked for is trained, and the choice waits until all candidates are there."""
     train(untrained, "teachers")
-    assert train(untrained, "select", cell=FEATURE) == [f"select/{FEATURE}-s0"]
+    assert train(untrained, "select", cell=FEATURE) == [f"select/{FEATURE}-t0-s0"]
     assert not untrained.workspace.selected.exists()
     assert len(train(untrained, "select")) == 2
     assert untrained.workspace.selected.exists()
@@ -255,22 +256,28 @@ def test_a_phase_without_runs_has_its_folder(untrained: Tiny) -> None:
 def test_a_failed_run_loses_no_other(untrained: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
     """The phase goes on to its end, then names what failed and why; the same command tries only that again."""
     train(untrained, "teachers")
-    failing = "resnet34-resnet18-logit-a0.3-T2-s0"
+    failing = "resnet34-resnet18-logit-a0.3-T2-t0-s0"
     with pytest.raises(RunsFailed) as error:
-        train(untrained, "select", "final", fails=(failing, f"{FEATURE}-s0"))
+        train(untrained, "select", "final", fails=(failing, f"{FEATURE}-t0-s0"))
     summary, *reasons = str(error.value).splitlines()
     assert summary.startswith("2 of 3 runs of select")
     assert "other 1 are done" in summary
     assert sorted(reasons) == [
-        f"  runs/tiny/select/{FEATURE}-s0: this run was told to fail",
+        f"  runs/tiny/select/{FEATURE}-t0-s0: this run was told to fail",
         f"  runs/tiny/select/{failing}: this run was told to fail",
     ]
-    assert [path.name for path in Path("runs/tiny/select").iterdir()] == ["resnet34-resnet18-logit-a0.7-T2-s0"]
+    assert [path.name for path in Path("runs/tiny/select").iterdir()] == ["resnet34-resnet18-logit-a0.7-T2-t0-s0"]
     assert not untrained.workspace.selected.exists()
     assert not Path("runs/tiny/final").exists()  # a later phase does not begin
     assert capsys.readouterr().out.count("FAILED") == 2
-    assert set(train(untrained, "select")) == {f"select/{failing}", f"select/{FEATURE}-s0"}
+    shown = overview(untrained.study, untrained.workspace)["entries"]
+    assert [(row["run"], row["reason"]) for row in shown if row["state"] == "failed"] == [
+        (failing, "this run was told to fail"),
+        (f"{FEATURE}-t0-s0", "this run was told to fail"),
+    ]
+    assert set(train(untrained, "select")) == {f"select/{failing}", f"select/{FEATURE}-t0-s0"}
     assert untrained.workspace.selected.exists()
+    assert not any(row["state"] == "failed" for row in overview(untrained.study, untrained.workspace)["entries"])
 
 
 def test_two_trainers_do_not_meet(trained: Tiny) -> None:

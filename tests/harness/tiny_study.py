@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import KdcapError
-from harness.execute.job import Done, Job, OnEpoch
+from harness.execute.job import Done, Job, OnEpoch, Say
 from harness.study.load import load_study
 from harness.study.plan import Entry, plan
 from harness.study.study import Study
@@ -24,16 +24,17 @@ dataset: {name: digits, train_images: 64, validation_images: 40, test_images: 60
   crop_padding: 1, horizontal_flip: false}
 model: {width: 4, zero_init_residual: true}
 optimisation: {batch_size: 32, lr: 0.1, lr_min: 0.0001, momentum: 0.9, nesterov: true, weight_decay: 0.0005,
-  clip_norm: 1.0, precision: fp32, threads: 1, device: cpu}
+  clip_norm: 1.0, precision: fp32, teacher_logits: table, threads: 1, device: cpu}
 epochs: {teacher: 2, student: 2}
-teachers: {architectures: [resnet34], seeds: [0], distilled_seed: 0}
+teachers: {architectures: [resnet34], seeds: [0], distilled_seeds: [0]}
 baselines: [resnet18]
 pairs:
   - {teacher: resnet34, student: resnet18}
 selection:
   seed: 0
-  logit: {alpha: [0.3, 0.7], temperature: [2.0]}
-  feature: {alpha: [0.5]}
+  grid:
+    logit: {alpha: [0.3, 0.7], temperature: [2.0]}
+    feature: {alpha: [0.5]}
 seeds: [0, 1]
 stem_ablation:
   - {architecture: resnet18, role: student, seeds: [0]}
@@ -99,23 +100,35 @@ class InProcess:
         """PHASE/NAME of every run that was asked for, in order."""
         return [f"{job.folder.parent.name}/{job.folder.name}" for jobs in self.asked for job in jobs]
 
-    def run(self, jobs: Iterable[Job], on_epoch: OnEpoch) -> Iterator[Done]:
+    def run(self, jobs: Iterable[Job], on_epoch: OnEpoch, say: Say) -> Iterator[Done]:
         """See `harness.execute.job.Executor`."""
         jobs = list(jobs)
         self.asked.append(jobs)
         for job in jobs:
-            yield Done(job, self._end(job, on_epoch))
+            yield Done(job, self._end(job, on_epoch, say))
 
-    def _end(self, job: Job, on_epoch: OnEpoch) -> str | None:
+    def _end(self, job: Job, on_epoch: OnEpoch, say: Say) -> str | None:
         if job.spec.name in self.fails:
             return "this run was told to fail"
         from harness.execute import worker  # imports torch, which most tests do without
 
         try:
-            worker.carry_out(job, lambda epoch, accuracy: on_epoch(job, epoch, accuracy))
+            worker.carry_out(
+                job,
+                on_epoch=lambda epoch, accuracy: on_epoch(job, epoch, accuracy),
+                say=lambda sentence: say(job, sentence),
+            )
         except KdcapError as error:
             return str(error)
         return None
+
+
+def install(site: Path, package: str, method: str, value: str) -> None:
+    """Announce a method in a folder of packages, as an installer does; its code is up to the test."""
+    info = site / f"{package}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[kdcap.methods]\n{method} = {value}\n")
 
 
 def tree(root: Path) -> dict[str, bytes]:

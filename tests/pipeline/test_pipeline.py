@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import time
 from pathlib import Path
 
 import pandas as pd
 
-from tests.pipeline.conftest import TRAININGS, Pipeline, make_pipeline
+from tests.pipeline.conftest import TRAININGS, Pipeline, killed_again_and_again
 
 
 def test_it_makes_every_result_and_trains_each_run_once(finished: Pipeline) -> None:
@@ -55,10 +52,10 @@ def test_dvc_shows_the_study(finished: Pipeline) -> None:
 
 def test_edited_results_are_named_and_trained_again(finished: Pipeline, tmp_path: Path) -> None:
     """What was edited in place does not survive the next `dvc repro`: each run is named, and its bits come back."""
-    pipeline = Pipeline(tmp_path / "copy")
+    pipeline = Pipeline(tmp_path / "copy", "tiny")
     shutil.copytree(finished.folder, pipeline.folder, symlinks=True)
     runs = pipeline.folder / "runs" / "tiny"
-    edited = ["teachers/resnet34-none-s0", "select/resnet34-resnet18-feature-a0.5-s0", "final/resnet18-none-s1"]
+    edited = ["teachers/resnet34-none-s0", "select/resnet34-resnet18-feature-a0.5-t0-s0", "final/resnet18-none-s1"]
     for name in edited[:2]:
         record = runs / name / "record.json"
         text = record.read_text(encoding="utf-8")
@@ -77,28 +74,16 @@ def test_edited_results_are_named_and_trained_again(finished: Pipeline, tmp_path
     assert pipeline.digests() == finished.digests()
 
 
-def test_killed_again_and_again_it_ends_with_the_same_bits(finished: Pipeline, tmp_path: Path) -> None:
-    """SIGKILL to every process at several points: the next repro goes on, and the digests are an uncut study's."""
-    pipeline = make_pipeline(tmp_path)
-    for runs_done in (0, 4, 12):
-        process = pipeline.popen("dvc", "repro")
-        partial = pipeline.folder / "runs" / "tiny" / ".partial"
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and not (
-            pipeline.trained() >= runs_done and list(partial.glob("*/*/checkpoint.safetensors"))
-        ):
-            assert process.poll() is None, process.stdout.read() if process.stdout else ""
-            time.sleep(0.02)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        assert pipeline.trained() >= runs_done
-    done_before = pipeline.trained()
-    assert done_before < TRAININGS
-    code, output = pipeline.run("dvc", "repro")
-    assert code == 0, output
-    assert pipeline.digests() == finished.digests()
-    resumed = json.loads((pipeline.folder / "results/tiny/environment.json").read_text(encoding="utf-8"))
-    assert int(resumed["runs cut and resumed"]) > 0
+def test_killed_at_random_moments_it_ends_with_the_same_bits(finished: Pipeline, tmp_path: Path) -> None:
+    """Three SIGKILLs to every process, each while runs are in the middle: the digests are an uncut study's."""
+    rounds = killed_again_and_again(tmp_path, "tiny", kills=3, spread_s=1.5, seed=2605)
+    assert sum(each.kills for each in rounds) == 3
+    resumed = 0
+    for each in rounds:
+        assert each.pipeline.digests() == finished.digests()
+        environment = json.loads((each.pipeline.folder / "results/tiny/environment.json").read_text(encoding="utf-8"))
+        resumed += int(environment["runs cut and resumed"])
+    assert resumed > 0, "some run went on from its checkpoint"
 
 
 def test_digests_tell_studies_apart(finished: Pipeline) -> None:

@@ -43,12 +43,17 @@ def teacher(teacher_spec: RunSpec, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="session")
 def student_specs(make_spec: MakeSpec, teacher_spec: RunSpec) -> list[RunSpec]:
-    """Two baselines, and a student of each method."""
+    """A baseline of each family, and a student of each of the paper's methods."""
     return [
         make_spec(seed=0),
-        make_spec(method="logit", alpha=0.5, temperature=4.0, teacher=teacher_spec),
-        make_spec(method="feature", alpha=0.5, clip_projections=True, teacher=teacher_spec),
-        make_spec(seed=1),
+        make_spec(
+            method="logit",
+            hyperparameters={"alpha": 0.5, "temperature": 4.0},
+            teacher=teacher_spec,
+            optimisation={"teacher_logits": "table"},
+        ),
+        make_spec(method="feature", hyperparameters={"alpha": 0.5}, clip_projections=True, teacher=teacher_spec),
+        make_spec(architecture="wrn16_1", seed=1),
     ]
 
 

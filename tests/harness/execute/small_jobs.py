@@ -30,8 +30,10 @@ class Place:
             teacher=self.root / "teachers" / spec.teacher.name if spec.teacher else None,
             partial=self.root / ".partial" / spec.role / spec.name,
             folder=self.root / f"{spec.role}s" / spec.name,
+            tables=self.root / ".tables",
             downloads=self.root / "data",
-            code_sha256=training_code_sha256(),
+            code_sha256=training_code_sha256(spec.method),
+            checkpoint_every_s=0.0,
         )
 
     def with_teacher(self, job: Job) -> Place:
@@ -41,10 +43,13 @@ class Place:
 
 
 def carry_out(
-    jobs: list[Job], workers: int = 2, on_epoch: Callable[[Job, int, float], None] = lambda *_: None
+    jobs: list[Job],
+    workers: int = 2,
+    on_epoch: Callable[[Job, int, float], None] = lambda *_: None,
+    say: Callable[[Job, str], None] = lambda *_: None,
 ) -> dict[str, str | None]:
     """What went wrong with each run, by its name; None for one that is done."""
-    ends: list[Done] = list(LocalExecutor(workers).run(jobs, on_epoch))
+    ends: list[Done] = list(LocalExecutor(workers).run(jobs, on_epoch, say))
     assert sorted(done.job.spec.name for done in ends) == sorted(job.spec.name for job in jobs)
     return {done.job.spec.name: done.error for done in ends}
 

@@ -28,12 +28,12 @@ dataset: {name: digits, train_images: 64, validation_images: 50, test_images: 10
   horizontal_flip: false}
 model: {width: 4, zero_init_residual: true}
 optimisation: {batch_size: 32, lr: 0.1, lr_min: 0.0001, momentum: 0.9, nesterov: true, weight_decay: 0.0005,
-  clip_norm: 1.0, precision: fp32, threads: 1, device: cpu}
+  clip_norm: 1.0, precision: fp32, teacher_logits: table, threads: 1, device: cpu}
 epochs: {teacher: 60, student: 2}
-teachers: {architectures: [resnet18], seeds: [0, 1], distilled_seed: 0}
+teachers: {architectures: [resnet18], seeds: [0, 1], distilled_seeds: [0]}
 baselines: [resnet18]
 pairs: [{teacher: resnet18, student: resnet18}]
-selection: {seed: 0, logit: {alpha: [0.5], temperature: [4.0]}}
+selection: {seed: 0, grid: {logit: {alpha: [0.5], temperature: [4.0]}}}
 seeds: [0]
 stem_ablation: []
 bug_ablation: []
@@ -55,7 +55,7 @@ def workspace(tmp_path: Path) -> Path:
 def start(workspace: Path) -> subprocess.Popen[str]:
     """Bring the teachers up to date, two at a time, as the first of a session of its own."""
     return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, "train", "--phase", "teachers", "--workers", "2"],
+        [sys.executable, "-c", COMMAND, "train", "--phase", "teachers", "--workers", "2", "--checkpoint-every", "0"],
         cwd=workspace,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
         stdout=subprocess.PIPE,
@@ -76,7 +76,7 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 def checkpoints(workspace: Path) -> dict[str, float]:
     """Saved states of unfinished runs, with the time of each."""
     found = {}
-    for path in workspace.glob("runs/caught/.partial/*/*/checkpoint.safetensors"):
+    for path in workspace.glob("runs/caught/.partial/*/*/checkpoints"):
         try:
             found[path.parent.name] = path.stat().st_mtime
         except FileNotFoundError:  # the run ended just now
@@ -189,7 +189,7 @@ def test_a_run_notices_its_parents_death_within_an_epoch(tmp_path: Path, make_sp
         parent.kill()
         parent.wait(timeout=10)
     assert wait_until(lambda: not alive(children), seconds=3), alive(children)
-    assert not list(tmp_path.rglob("checkpoint.safetensors")), "it was in its first epoch"
+    assert not list(tmp_path.rglob("checkpoints/*")), "it was in its first epoch"
 
 
 def test_a_live_process_counts_as_alive() -> None:

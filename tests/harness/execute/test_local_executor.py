@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +19,7 @@ from small_jobs import Place, carry_out, outcome, workers_alive
 
 from harness.execute.job import Job
 from harness.execute.local import LocalExecutor, default_workers
+from harness.execute.worker import carry_out as carry_out_here
 from harness.store.code import training_code_sha256
 from harness.store.store import read
 from harness.study.spec import Optimisation, RunSpec
@@ -53,6 +55,36 @@ def test_order_and_number_of_workers_change_no_bit(
         found = outcome(job.folder)
         assert found == outcome(finished[0].job(job.spec).folder)
         assert found.keys() >= {"weights.safetensors", "correct_best.bin", "correct_last.bin", "history"}
+
+
+def test_another_executor_changes_no_bit(
+    finished: tuple[Place, object], place: Place, student_specs: list[RunSpec]
+) -> None:
+    """Carried out in this very process, one after the other, without a server or workers: the same outcome."""
+    threads = torch.get_num_threads()
+    for spec in student_specs:
+        carry_out_here(place.job(spec))
+        assert outcome(place.job(spec).folder) == outcome(finished[0].job(spec).folder)
+    torch.set_num_threads(threads)
+
+
+def test_runs_that_learn_from_one_teachers_logits_share_its_table(place: Place, student_specs: list[RunSpec]) -> None:
+    """Two at once want it: one makes it, and a damaged one is named, made again, and teaches the same bits."""
+    taught = next(spec for spec in student_specs if spec.method == "logit")
+    jobs = [place.job(taught), place.job(taught.model_copy(update={"seed": 1}))]
+    said: list[str] = []
+    assert set(carry_out(jobs, 2, say=lambda _, sentence: said.append(sentence)).values()) == {None}
+    (table,) = place.root.glob(".tables/*.safetensors")
+    first = outcome(jobs[0].folder)
+    content = bytearray(table.read_bytes())
+    content[-1] ^= 1
+    table.write_bytes(content)
+    shutil.rmtree(jobs[0].folder)
+    again: list[str] = []
+    assert carry_out(jobs[:1], 1, say=lambda _, sentence: again.append(sentence)) == {taught.name: None}
+    assert any(table.name in sentence for sentence in again)
+    assert not any("damaged" in sentence for sentence in said)
+    assert outcome(jobs[0].folder) == first
 
 
 def test_different_runs_differ(finished: tuple[Place, object], student_specs: list[RunSpec]) -> None:
@@ -110,7 +142,10 @@ def test_stored_bits_are_those_of_the_stored_weights(
         network.load_state_dict(safetensors.torch.load_file(folder / "weights.safetensors"))
         data.test.unseal()
         images, labels = data.test.open()
-        correct = predict(network, images, data.mean, data.std, torch.device("cpu")).argmax(dim=1) == labels
+        correct = (
+            predict(network, images, data.mean, data.std, torch.device("cpu"), spec.optimisation).argmax(dim=1)
+            == labels
+        )
         stored = (folder / "correct_best.bin").read_bytes()
         expected = [
             sum(bool(bit) << (7 - place) for place, bit in enumerate(correct[i : i + 8])) for i in range(0, 100, 8)
@@ -151,7 +186,7 @@ def test_a_folder_that_cannot_be_made_is_told_in_a_sentence(place: Place, make_s
     job.partial.parent.mkdir(parents=True)
     job.partial.write_text("in the way")
     [error] = carry_out([job]).values()
-    assert error == f"FileExistsError: [Errno 17] File exists: '{job.partial}'"
+    assert error == f"NotADirectoryError: [Errno 20] Not a directory: '{job.partial / 'checkpoints'}'"
 
 
 def test_an_unexpected_error_is_told_with_its_traceback(place: Place, student_specs: list[RunSpec]) -> None:
@@ -160,7 +195,8 @@ def test_an_unexpected_error_is_told_with_its_traceback(place: Place, student_sp
     ends = carry_out([replace(place.job(taught), teacher=None), place.job(baseline)])
     assert ends[baseline.name] is None
     assert str(ends[taught.name]).startswith("Traceback")
-    assert str(ends[taught.name]).endswith("ValueError: a distilled run needs its teacher's weights\n")
+    wrong = "a distilled run needs its teacher, and a baseline has none"
+    assert str(ends[taught.name]).endswith(f"ValueError: {taught.name}: {wrong}\n")
 
 
 def test_a_killed_run_is_told_and_the_others_go_on(place: Place, make_spec: MakeSpec) -> None:
@@ -190,7 +226,7 @@ def test_leaving_early_ends_the_running_jobs(place: Place, make_spec: MakeSpec) 
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(LocalExecutor(2).run(jobs, interrupt))
+        list(LocalExecutor(2).run(jobs, interrupt, lambda *_: None))
     assert len(alive) == 2
     assert not any(process.is_running() and process.status() != "zombie" for process in alive)
     assert workers_alive() == []
@@ -219,7 +255,7 @@ def test_a_run_does_not_go_on_with_other_images(place: Place, make_spec: MakeSpe
 
     paint(place.root / "images", 0)
     with pytest.raises(KeyboardInterrupt):
-        list(LocalExecutor(1).run([job], cut))
+        list(LocalExecutor(1).run([job], cut, lambda *_: None))
     paint(place.root / "images", 1)
     assert set(carry_out([job]).values()) == {None}
     assert read(job.folder).resumed_at == ()
@@ -227,7 +263,7 @@ def test_a_run_does_not_go_on_with_other_images(place: Place, make_spec: MakeSpe
 
 def test_no_jobs_is_no_work() -> None:
     """An up-to-date phase starts no process."""
-    assert list(LocalExecutor(2).run([], lambda *_: None)) == []
+    assert list(LocalExecutor(2).run([], lambda *_: None, lambda *_: None)) == []
 
 
 def test_as_many_workers_as_cores_hold(make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> None:

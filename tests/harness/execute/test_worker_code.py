@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from small_jobs import outcome
 
 from harness.study.spec import RunSpec
 
@@ -53,3 +55,27 @@ def test_workers_use_their_parents_code(other: str, tmp_path: Path, make_spec: C
     )
     assert done.stdout == "{'resnet18-none-s0': None}\n", done.stdout + done.stderr
     assert not seen.exists()
+
+
+def test_two_checkouts_in_different_folders_train_the_same_bits(
+    tmp_path: Path, make_spec: Callable[..., RunSpec]
+) -> None:
+    """Copies of the code, one below a path with spaces, each trained by its own command from another folder."""
+    found = []
+    for name in ("here", "somewhere else/deep below"):
+        checkout = tmp_path / name / "checkout"
+        shutil.copytree(HERE.parents[2] / "harness", checkout / "harness", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(HERE / "small_jobs.py", checkout)
+        (checkout / "command.py").write_text(COMMAND.replace(str(HERE.parents[2]), str(checkout)))
+        spec = make_spec(epochs=2, dataset={"horizontal_flip": True})
+        done = subprocess.run(
+            [sys.executable, "command.py", "place", spec.model_dump_json()],
+            cwd=checkout,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.stdout == "{'resnet18-none-s0': None}\n", done.stdout + done.stderr
+        found.append(outcome(checkout / "place" / "students" / spec.name))
+    assert found[0] == found[1]

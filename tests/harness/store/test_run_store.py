@@ -9,17 +9,19 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_study import ROOT, Tiny, entry_named, plan_of
+from tiny_study import ROOT, Tiny, entry_named, install, plan_of
 
 from harness.errors import EnvironmentProblem, StoreError
 from harness.store import record as records
 from harness.store import store as store_module
+from harness.store.code import training_code_sha256
 from harness.store.store import Check, Store, commit, read
-from harness.study.plan import Entry
+from harness.study.plan import Entry, plan
 
 FILES = {"record.json", "weights.safetensors", "correct_best.bin", "correct_last.bin"}
 
@@ -33,7 +35,7 @@ def store(trained: Tiny) -> Store:
 @pytest.fixture
 def student(trained: Tiny) -> Entry:
     """A Feature-KD student: it has everything that a run can have."""
-    return entry_named(plan_of(trained), "final", "resnet34-resnet18-feature-a0.5-s1")
+    return entry_named(plan_of(trained), "final", "resnet34-resnet18-feature-a0.5-t0-s1")
 
 
 def assert_stale(check: Check, *words: str) -> None:
@@ -62,14 +64,13 @@ def test_a_folder_holds_its_files_and_no_others(trained: Tiny, store: Store) -> 
     for entry in plan_of(trained):
         assert {path.name for path in store.folder(entry).iterdir()} == FILES
     assert not [path for path in (store.root / ".partial").rglob("*") if path.is_file()]
-    assert {path.name for path in store.root.iterdir() if path.is_dir()} == {
-        ".partial", "teachers", "select", "final", "stem_ablation", "bug_ablation",
-    }  # fmt: skip
+    folders = {path.name for path in store.root.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    assert folders == {"teachers", "select", "final", "stem_ablation", "bug_ablation"}
 
 
 def test_a_run_that_waits_for_the_selection_is_missing(untrained: Tiny) -> None:
     """It has no folder yet, and nobody can say which it will be."""
-    waiting = entry_named(plan_of(untrained), "final", "resnet34-resnet18-logit-s1")
+    waiting = entry_named(plan_of(untrained), "final", "resnet34-resnet18-logit-t0-s1")
     check = Store(untrained.workspace.runs).check(waiting)
     assert (check.state, check.reason) == ("missing", "waits for the selection")
 
@@ -186,8 +187,8 @@ def test_a_record_takes_no_unknown_key_and_no_other_version(store: Store, studen
     content = json.loads((store.folder(student) / "record.json").read_text())
     with pytest.raises(ValueError, match=r"comment: "):
         records.parse(json.dumps(content | {"comment": "fine"}))
-    with pytest.raises(ValueError, match=r"schema_version: .*kdcap\.run/1"):
-        records.parse(json.dumps(content | {"schema_version": "kdcap.run/2"}))
+    with pytest.raises(ValueError, match=r"schema_version: .*kdcap\.run/2"):
+        records.parse(json.dumps(content | {"schema_version": "kdcap.run/1"}))
 
 
 def test_reading_an_unbelievable_run_is_an_error(store: Store, student: Entry) -> None:
@@ -221,9 +222,30 @@ def test_other_training_code_makes_every_run_stale(
     trained: Tiny, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same description by other code is another run."""
-    monkeypatch.setattr(store_module, "training_code_sha256", lambda: "0" * 64)
+    monkeypatch.setattr(store_module, "training_code_sha256", lambda _: "0" * 64)
     for entry in plan_of(trained):
         assert_stale(store.check(entry), "other training code")
+
+
+def test_other_code_of_a_method_makes_its_own_runs_stale(
+    trained: Tiny, store: Store, student: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A method of another package is part of the code of its runs, and of no others."""
+    site = tmp_path / "site"
+    install(site, "crd", "crd", "kdcap_crd:CRD")
+    (site / "kdcap_crd.py").write_text("# one\n")
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setattr(store_module, "training_code_sha256", training_code_sha256.__wrapped__)  # without the cache
+    trained.edit("    feature: {alpha: [0.5]}\n", "    feature: {alpha: [0.5]}\n    crd: {alpha: [0.5]}\n")
+    entry = entry_named(plan(trained.study, None), "select", "resnet34-resnet18-crd-a0.5-t0-s0")
+    files, record = _parts(store, student)
+    run = {"name": entry.run.name, "spec": entry.run, "spec_sha256": entry.run.sha256}
+    made = record.model_copy(update={**run, "code_sha256": training_code_sha256.__wrapped__("crd")})
+    commit(store.partial(entry), store.folder(entry), files, made)
+    assert store.check(entry).state == "done"
+    (site / "kdcap_crd.py").write_text("# another\n")
+    assert_stale(store.check(entry), "other training code")
+    assert store.check(student).state == "done"
 
 
 def test_a_changed_teacher_makes_its_students_stale(trained: Tiny, store: Store) -> None:
@@ -238,33 +260,57 @@ def test_a_changed_teacher_makes_its_students_stale(trained: Tiny, store: Store)
             assert check.state == ("stale" if entry.run == teacher.run else "done")
 
 
-# --- the code hash ----------------------------------------------------------------------------------------------------
+# --- what failed ------------------------------------------------------------------------------------------------------
 
 
-def test_the_code_hash_covers_the_training_modules_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A byte, a name or a module more in harness/training counts; a new report or verb does not."""
-    import harness
-    from harness.store.code import training_code_sha256
+@pytest.fixture
+def missing(untrained: Tiny) -> tuple[Store, Entry]:
+    """An untrained study's store, and a run of it."""
+    return Store(untrained.workspace.runs), entry_named(plan_of(untrained), "final", "resnet18-none-s1")
 
-    copy = tmp_path / "harness"
-    shutil.copytree(ROOT / "harness", copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(harness, "__file__", str(copy / "__init__.py"))
-    hash_now = training_code_sha256.__wrapped__  # without the cache
-    first = hash_now()
-    assert first == training_code_sha256()  # the same content in another folder
 
-    (copy / "collect.py").write_text("# another\n")
-    (copy / "training" / "notes.txt").write_text("not code")
-    assert hash_now() == first
-    seen = {first}
-    losses = copy / "training" / "losses.py"
-    losses.write_text(losses.read_text() + "\n")
-    seen.add(hash_now())
-    losses.rename(copy / "training" / "loss.py")
-    seen.add(hash_now())
-    (copy / "training" / "extra.py").write_text("")
-    seen.add(hash_now())
-    assert len(seen) == 4
+def test_a_run_that_failed_says_how(missing: tuple[Store, Entry]) -> None:
+    """Until it is whole, or is to be another run; of a traceback the last line is what happened."""
+    store, entry = missing
+    store.mark(entry, "loss is not finite in epoch 3, step 7")
+    assert store.failed_path(entry) == store.root / ".failed" / "final" / "resnet18-none-s1.json"
+    assert json.loads(store.failed_path(entry).read_text()) == {
+        "error": "loss is not finite in epoch 3, step 7",
+        "spec_sha256": entry.run.sha256,
+    }
+    assert store.check(entry) == Check("failed", "loss is not finite in epoch 3, step 7")
+    store.mark(entry, "Traceback (most recent call last):\n  File ...\nZeroDivisionError: division by zero\n")
+    assert store.check(entry) == Check("failed", "ZeroDivisionError: division by zero")
+    other = replace(entry, spec=entry.run.model_copy(update={"epochs": 3}))
+    assert store.check(other) == Check("missing")
+    store.mark(entry, None)
+    assert store.check(entry) == Check("missing")
+    assert not store.failed_path(entry).exists()
+    store.mark(entry, None)  # what never failed is no different
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff", b"{}", b'{"error": "", "spec_sha256": "0"}'])
+def test_a_note_that_cannot_be_read_says_nothing(missing: tuple[Store, Entry], content: bytes) -> None:
+    """A note is for people: the run is missing, with or without it."""
+    store, entry = missing
+    store.mark(entry, "an error")
+    store.failed_path(entry).write_bytes(content)
+    assert store.check(entry) == Check("missing")
+
+
+def test_a_run_that_is_there_has_not_failed(store: Store, student: Entry) -> None:
+    """Done or stale is what its folder says, whatever was noted before."""
+    store.mark(student, "an error")
+    assert store.check(student).state == "done"
+    _flip(1)(store.folder(student) / "weights.safetensors")
+    assert_stale(store.check(student), "weights.safetensors")
+
+
+def test_what_is_no_run_lies_outside_the_phases(missing: tuple[Store, Entry]) -> None:
+    """The pipeline tracks the phases' folders: notes, tables and unfinished runs are none of its outputs."""
+    store, entry = missing
+    for path in (store.failed_path(entry), store.partial(entry), store.tables):
+        assert path.relative_to(store.root).parts[0].startswith(".")
 
 
 # --- writing whole ----------------------------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ QUICK = (ROOT / "profiles" / "quick.yaml").read_text(encoding="utf-8")
 OPTIONAL = {
     ("dataset", "train_images"),
     ("dataset", "label_noise"),
-    ("selection", "logit"),
-    ("selection", "feature"),
+    ("selection", "grid", "logit"),
+    ("selection", "grid", "feature"),
 }
 
 
@@ -91,18 +91,72 @@ MISTAKES: dict[str, tuple[str, Any, list[str]]] = {
         ["`baselines.2`", "'resnet18'", "'resnet101'", "found 'resnet20'"],
     ),
     "unknown dataset": ("dataset.name", "mnist", ["`dataset.name`", "'cifar10'", "found 'mnist'"]),
-    "alpha above 1": ("selection.feature.alpha", [0.3, 1.2], ["`selection.feature.alpha.1`", "equal to 1", "1.2"]),
-    "alpha below 0": ("selection.logit.alpha", [-0.5], ["`selection.logit.alpha.0`", "equal to 0", "found -0.5"]),
+    "alpha above 1": (
+        "selection.grid.feature.alpha",
+        [0.3, 1.2],
+        ["`selection.grid.feature.alpha.1`", "equal to 1", "1.2"],
+    ),
+    "alpha below 0": (
+        "selection.grid.logit.alpha",
+        [-0.5],
+        ["`selection.grid.logit.alpha.0`", "equal to 0", "found -0.5"],
+    ),
     "negative temperature": (
-        "selection.logit.temperature",
+        "selection.grid.logit.temperature",
         [-2.0, 4.0],
-        ["`selection.logit.temperature.0`", "greater than 0", "found -2.0"],
+        ["`selection.grid.logit.temperature.0`", "greater than 0", "found -2.0"],
     ),
     "temperature 0": (
-        "selection.logit.temperature",
+        "selection.grid.logit.temperature",
         [2.0, 0],
-        ["`selection.logit.temperature.1`", "greater than 0", "found 0"],
+        ["`selection.grid.logit.temperature.1`", "greater than 0", "found 0"],
     ),
+    "endless temperature": (
+        "selection.grid.logit.temperature",
+        [float("inf")],
+        ["`selection.grid.logit.temperature.0`", "finite", "found inf"],
+    ),
+    "one value for a hyperparameter's list": (
+        "selection.grid.logit.temperature",
+        4.0,
+        ["`selection.grid.logit.temperature`", "list of values", "found 4.0"],
+    ),
+    "no alpha": ("selection.grid.logit.alpha", _Gone, ["`selection.grid.logit.alpha`", "missing", "add it"]),
+    "a method without its hyperparameter": (
+        "selection.grid.logit.temperature",
+        _Gone,
+        ["selection.grid.logit: expected the hyperparameters alpha, temperature, found alpha;"],
+    ),
+    "a hyperparameter of another method": (
+        "selection.grid.feature.temperature",
+        [4.0],
+        ["selection.grid.feature: expected the hyperparameters alpha, found alpha, temperature; add, remove or rename"],
+    ),
+    "a hyperparameter that would leave its folder": (
+        "selection.grid.logit.up/beta",
+        [1.0],
+        ["selection.grid.logit", "`up/beta`", "name of lower-case letters"],
+    ),
+    "a number as a hyperparameter's name": (
+        "selection.grid.logit.7",
+        [1.0],
+        ["`selection.grid.logit.7`", "name of lower-case letters"],
+    ),
+    "a method nobody has": (
+        "selection.grid.magic",
+        {"alpha": [0.5]},
+        ["method magic", "one installed method", "found none", "attention, feature, logit", "`selection.grid`"],
+    ),
+    "a method in capitals": (
+        "selection.grid.Logit",
+        {"alpha": [0.5]},
+        ["`selection.grid.Logit`", "name of lower-case letters"],
+    ),
+    "a method by number": ("selection.grid.7", {"alpha": [0.5]}, ["`selection.grid.7`", "name of lower-case letters"]),
+    "a grid for the baseline": ("selection.grid.none", {"alpha": [0.5]}, ["selection.grid.none", "baseline", "remove"]),
+    "a method outside the grid": ("selection.logit", {"alpha": [0.5]}, ["`selection.logit`", "not a key"]),
+    "a list of methods": ("selection.grid", ["logit"], ["`selection.grid`", "block", "found ['logit']"]),
+    "a method without a block": ("selection.grid.logit", None, ["`selection.grid.logit`", "block", "found None"]),
     "label noise in percent": ("dataset.label_noise", 20, ["`dataset.label_noise`", "equal to 1", "found 20"]),
     "learning rate 0": ("optimisation.lr", 0.0, ["`optimisation.lr`", "greater than 0", "found 0.0"]),
     "learning rate that is no number": ("optimisation.lr", float("nan"), ["`optimisation.lr`", "found nan"]),
@@ -110,13 +164,18 @@ MISTAKES: dict[str, tuple[str, Any, list[str]]] = {
     "no epochs": ("epochs.student", 0, ["`epochs.student`", "equal to 1", "found 0"]),
     "negative seed": ("seeds", [0, -1], ["`seeds.1`", "equal to 0", "found -1"]),
     "seed twice": ("seeds", [0, 1, 2, 1], ["seeds", "may stand once", "1 stands more than once"]),
-    "alpha twice": ("selection.logit.alpha", [0.5, 0.5], ["selection.logit.alpha", "once", "0.5 stands more"]),
+    "alpha twice": (
+        "selection.grid.logit.alpha",
+        [0.5, 0.5],
+        ["selection.grid.logit.alpha", "once", "0.5 stands more"],
+    ),
     "pair twice": (
         "pairs",
         [{"teacher": "resnet34", "student": "resnet18"}] * 2,
         ["pairs", "may stand once", "resnet34", "stands more than once"],
     ),
-    "empty grid": ("selection.logit.alpha", [], ["`selection.logit.alpha`", "at least 1", "found []"]),
+    "empty grid": ("selection.grid.logit.alpha", [], ["`selection.grid.logit.alpha`", "at least 1", "found []"]),
+    "no method": ("selection.grid", {}, ["`selection.grid`", "at least 1", "found {}"]),
     "no seeds": ("seeds", [], ["`seeds`", "at least 1", "found []"]),
     "no pairs": ("pairs", [], ["`pairs`", "at least 1", "found []"]),
     "pair whose teacher is not trained": (
@@ -130,17 +189,34 @@ MISTAKES: dict[str, tuple[str, Any, list[str]]] = {
         ["pairs.2.student", "baselines", "resnet18", "found resnet34"],
     ),
     "distilled seed that is not trained": (
-        "teachers",
-        {"architectures": ["resnet34", "resnet50", "resnet101"], "seeds": [0, 1], "distilled_seed": 3},
-        ["teachers.distilled_seed", "[0, 1]", "found 3"],
+        "teachers.distilled_seeds",
+        [0, 3],
+        ["teachers.distilled_seeds", "among the trained seeds [0]", "found [0, 3]"],
+    ),
+    "one distilled seed": ("teachers.distilled_seeds", 0, ["`teachers.distilled_seeds`", "list", "found 0"]),
+    "no distilled seed": ("teachers.distilled_seeds", [], ["`teachers.distilled_seeds`", "at least 1", "found []"]),
+    "the ImageNet stem of a WideResNet": (
+        "stem_ablation.0.architecture",
+        "wrn16_1",
+        ["`stem_ablation.0.architecture`", "'resnet18'", "'resnet101'", "found 'wrn16_1'"],
+    ),
+    "a pair of two families": (
+        "pairs",
+        [{"teacher": "resnet50", "student": "resnet18"}, {"teacher": "resnet50", "student": "wrn16_1"}],
+        ["pairs", "one family", "since feature compare", "found resnet50 and wrn16_1", "take out"],
+    ),
+    "a width that a network cannot have": (
+        "model.width",
+        10,
+        ["model.width", "multiple of 4 for wrn16_1", "found 10"],
     ),
     "clipping bug of a pair that is none": (
         "bug_ablation",
         [{"teacher": "resnet101", "student": "resnet18", "seeds": [0]}],
         ["bug_ablation.0", "resnet101 -> resnet18", "pairs"],
     ),
-    "no grid at all": ("selection", {"seed": 0}, ["selection", "logit", "feature", "neither"]),
-    "clipping bug without Feature-KD": ("selection.feature", _Gone, ["bug_ablation.0", "selection.feature"]),
+    "no grid at all": ("selection", {"seed": 0}, ["`selection.grid`", "missing", "add it"]),
+    "clipping bug without Feature-KD": ("selection.grid.feature", _Gone, ["bug_ablation.0", "selection.grid.feature"]),
     "digits without a test set": ("dataset.test_images", _Gone, ["dataset", "`test_images`", "digits"]),
     "a path for digits": ("dataset.path", "images", ["dataset", "`path`", "folder"]),
     "Nesterov without momentum": ("optimisation.momentum", 0.0, ["optimisation", "nesterov", "above 0", "found 0"]),
@@ -153,6 +229,8 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(workspace: Path, mista
     key, value, words = MISTAKES[mistake]
     *path, last = (int(part) if part.isdigit() else part for part in key.split("."))
     content = yaml.safe_load(QUICK)
+    if "wrn16_1" in str(words) and last != "architecture":
+        content["baselines"].append("wrn16_1")
     block = _at(content, tuple(path))
     if value is _Gone:
         del block[last]
@@ -257,15 +335,34 @@ def _dotted(*path: object) -> str:
     return ".".join(map(str, path))
 
 
+def test_logits_can_be_learned_across_families(workspace: Path) -> None:
+    """They are as many whatever the networks are; only methods that compare stages need a pair of one family."""
+    content = yaml.safe_load(QUICK)
+    content["baselines"].append("wrn16_1")
+    content["pairs"].append({"teacher": "resnet50", "student": "wrn16_1"})
+    content["bug_ablation"] = []
+    del content["selection"]["grid"]["feature"]
+    (workspace / "profiles/quick.yaml").write_text(yaml.safe_dump(content))
+    assert load_study("quick").pairs[-1].student == "wrn16_1"
+    content["selection"]["grid"]["attention"] = {"alpha": [0.5], "beta": [1000.0]}
+    says(refused_content(workspace, content), ["attention", "resnet50 and wrn16_1"])
+
+
 def test_no_level_takes_an_unknown_key(workspace: Path) -> None:
-    """Put into any block of the profile, at any depth, an unknown key is named with its full path."""
+    """Put into any block of the profile, at any depth, an unknown key is named with its full path.
+
+    Methods and hyperparameters have names that others choose: there, what is put in is no grid and no list.
+    """
+    free = {("selection", "grid"): "expected a block", ("selection", "grid", "logit"): "expected a list"}
+    free[("selection", "grid", "feature")] = "expected a list"
     original = yaml.safe_load(QUICK)
     paths = list(_mappings(original))
     assert len(paths) > 12
     for path in paths:
         content = copy.deepcopy(original)
-        _at(content, path)["kapazität"] = 1
-        assert f"`{_dotted(*path, 'kapazität')}` is not a key" in refused_content(workspace, content)
+        _at(content, path)["capacity"] = 1
+        words = free.get(path, "is not a key")
+        assert f"`{_dotted(*path, 'capacity')}` {words}" in refused_content(workspace, content)
 
 
 def test_every_key_is_needed(workspace: Path) -> None:
@@ -279,8 +376,8 @@ def test_every_key_is_needed(workspace: Path) -> None:
             content["bug_ablation"] = []  # it needs Feature-KD
             (workspace / "profiles/quick.yaml").write_text(yaml.safe_dump(content))
             load_study("quick")
-        elif (*path, key) == ("dataset", "test_images"):
-            pass  # optional for other datasets; stands in the table above
+        elif key in ("test_images", "temperature"):
+            pass  # optional for other datasets and methods; stands in the table above
         else:
             assert f"`{_dotted(*path, key)}` is missing" in refused_content(workspace, content)
 
@@ -344,6 +441,46 @@ def test_the_shipped_params_name_a_shipped_profile(monkeypatch: pytest.MonkeyPat
     load_study(resolve_profile(None))
 
 
+@pytest.mark.parametrize("profile", ["beyond", "beyond-width", "beyond-cifar100"])
+def test_a_study_beyond_the_paper_counts_no_run_that_chose(profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search's seed is none of ten; three teachers are crossed with them; the recipe is the paper's in bf16."""
+    monkeypatch.chdir(ROOT)
+    study, paper = load_study(profile), load_study("paper")
+    assert study.evidence
+    assert study.selection.seed not in study.seeds
+    assert len(study.seeds) == 10
+    assert len(study.teachers.distilled_seeds) == 3
+    assert study.optimisation == paper.optimisation.model_copy(update={"precision": "bf16"})
+    for block in ("model", "epochs", "margins"):
+        assert getattr(study, block) == getattr(paper, block)
+    for method in paper.methods:
+        assert study.selection.grid[method] == paper.selection.grid[method]
+    assert "attention" in study.methods
+
+
+def test_beyond_goes_further_than_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The paper's pairs, the largest student, two networks that learn from their own kind; the same on CIFAR-100."""
+    monkeypatch.chdir(ROOT)
+    study = load_study("beyond")
+    pairs = [(pair.teacher, pair.student) for pair in study.pairs]
+    assert pairs[:4] == [(pair.teacher, pair.student) for pair in load_study("paper").pairs]
+    assert pairs[4:] == [("resnet101", "resnet50"), ("resnet50", "resnet50"), ("resnet34", "resnet34")]
+    other = load_study("beyond-cifar100")
+    same = {"dataset": other.dataset.model_copy(update={"name": "cifar10"}), "title": study.title}
+    assert other.dataset.name == "cifar100"
+    assert other.model_copy(update=same) == study
+
+
+def test_the_width_study_changes_one_thing_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """WideResNets of one depth or of one width, all taught by one network."""
+    monkeypatch.chdir(ROOT)
+    pairs = load_study("beyond-width").pairs
+    assert {pair.teacher for pair in pairs} == {"wrn40_4"}
+    depth_and_width = [pair.student.removeprefix("wrn").split("_") for pair in pairs]
+    assert sorted(width for depth, width in depth_and_width if depth == "16") == ["1", "2", "4"]
+    assert sorted(depth for depth, width in depth_and_width if width == "2") == ["16", "28", "40"]
+
+
 def test_the_paper_profile_is_the_published_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every setting of the paper's section 4, number by number."""
     monkeypatch.chdir(ROOT)
@@ -357,8 +494,9 @@ def test_the_paper_profile_is_the_published_protocol(monkeypatch: pytest.MonkeyP
         "horizontal_flip": True,
     }
     assert study.model.model_dump() == {"width": 64, "zero_init_residual": False}
-    settings = study.optimisation.model_dump(exclude={"precision", "threads", "device"})
-    assert settings == {
+    assert study.optimisation.model_dump(exclude={"threads", "device"}) == {
+        "precision": "tf32",
+        "teacher_logits": "table",
         "batch_size": 128,
         "lr": 0.1,
         "lr_min": 1e-4,
@@ -380,5 +518,10 @@ def test_nothing_in_a_study_can_be_assigned(monkeypatch: pytest.MonkeyPatch) -> 
     for block, key in ((study.dataset, "split_seed"), (study.epochs, "teacher"), (study.pairs[0], "student")):
         with pytest.raises(ValidationError, match="frozen"):
             setattr(block, key, 3)
+    grid = study.selection.grid["logit"]
+    for name in ("alpha", "temperature", "another"):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(grid, name, (0.1,))
     assert isinstance(study.seeds, tuple)
-    hash(study)  # a thing that holds a list or dict anywhere has no hash
+    assert isinstance(grid.candidates()[0], tuple)
+    hash(grid)  # a thing that holds a list anywhere has no hash

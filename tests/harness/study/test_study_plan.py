@@ -14,22 +14,24 @@ from tiny_study import ENTRIES, PUBLISHED, ROOT, TRAININGS, Tiny
 
 from harness.errors import StudyError
 from harness.study.load import load_study
-from harness.study.plan import PHASES, Choice, Entry, Hyperparameters, candidates, choose, distinct, plan
+from harness.study.plan import PHASES, Choice, Entry, any_winner, candidates, choose, distinct, plan
+from harness.study.spec import Hyperparameters
 from harness.study.study import Study
 
 Setting = tuple[str, str, str, str, float | None, float | None, str, bool | None, int, int]
 Row = Mapping[str, str]
+PROFILES = sorted(path.stem for path in (ROOT / "profiles").glob("*.yaml"))
 
 # Paper, section 4 and its table of selected hyperparameters.
 CHOSEN_BY_THE_PAPER = {
-    Choice("resnet101", "resnet34", "feature"): Hyperparameters(0.3, None),
-    Choice("resnet101", "resnet34", "logit"): Hyperparameters(0.7, 2.0),
-    Choice("resnet34", "resnet18", "feature"): Hyperparameters(0.7, None),
-    Choice("resnet34", "resnet18", "logit"): Hyperparameters(0.7, 2.0),
-    Choice("resnet50", "resnet18", "feature"): Hyperparameters(0.7, None),
-    Choice("resnet50", "resnet18", "logit"): Hyperparameters(0.5, 4.0),
-    Choice("resnet50", "resnet34", "feature"): Hyperparameters(0.5, None),
-    Choice("resnet50", "resnet34", "logit"): Hyperparameters(0.3, 3.0),
+    Choice("resnet101", "resnet34", "feature"): (("alpha", 0.3),),
+    Choice("resnet101", "resnet34", "logit"): (("alpha", 0.7), ("temperature", 2.0)),
+    Choice("resnet34", "resnet18", "feature"): (("alpha", 0.7),),
+    Choice("resnet34", "resnet18", "logit"): (("alpha", 0.7), ("temperature", 2.0)),
+    Choice("resnet50", "resnet18", "feature"): (("alpha", 0.7),),
+    Choice("resnet50", "resnet18", "logit"): (("alpha", 0.5), ("temperature", 4.0)),
+    Choice("resnet50", "resnet34", "feature"): (("alpha", 0.5),),
+    Choice("resnet50", "resnet34", "logit"): (("alpha", 0.3), ("temperature", 3.0)),
 }
 # 3 teachers x 3 seeds; 4 pairs x (3 x 3 + 3); (8 cells + 2 baselines) x 5; 2 stems x (3 + 3 + 1); 5 unclipped runs.
 PAPER_ENTRIES = {"teachers": 9, "select": 48, "final": 50, "stem_ablation": 14, "bug_ablation": 5}
@@ -51,11 +53,11 @@ def paper(monkeypatch: pytest.MonkeyPatch) -> Study:
     return load_study("paper")
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> Study:
-    """The quick study."""
+@pytest.fixture(params=PROFILES)
+def shipped(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Study:
+    """Each study that is shipped."""
     monkeypatch.chdir(ROOT)
-    return load_study("quick")
+    return load_study(request.param)
 
 
 def number(text: str) -> float | None:
@@ -78,16 +80,20 @@ def setting_of_entry(entry: Entry) -> Setting:
     teacher = run.teacher.architecture if run.teacher else ""
     return (
         *(entry.phase, teacher, run.architecture, run.method),
-        *(run.alpha, run.temperature, run.stem, run.clip_projections, run.seed, run.epochs),
+        *(
+            run.hyperparameter("alpha"),
+            run.hyperparameter("temperature"),
+            run.stem,
+            run.clip_projections,
+            run.seed,
+            run.epochs,
+        ),
     )
 
 
-def any_choice(study: Study) -> dict[Choice, Hyperparameters]:
-    """Some choice: the last candidate of each cell."""
-    return {
-        choice: Hyperparameters(specs[-1].alpha or 0.0, specs[-1].temperature)
-        for choice, specs in candidates(study).items()
-    }
+def last_choice(study: Study) -> dict[Choice, Hyperparameters]:
+    """Some choice, and not the one that a plan assumes before there is any: the last candidate of each cell."""
+    return {choice: specs[-1].hyperparameters for choice, specs in candidates(study).items()}
 
 
 def published_choice(study: Study, published: list[dict[str, str]]) -> dict[Choice, Hyperparameters]:
@@ -100,7 +106,10 @@ def published_choice(study: Study, published: list[dict[str, str]]) -> dict[Choi
         if row["stage"] == "select"
     }
     by_identity = {
-        spec.sha256: val_acc[choice.teacher, choice.student, choice.method, spec.alpha, spec.temperature]
+        spec.sha256: val_acc[
+            *(choice.teacher, choice.student, choice.method),
+            *(spec.hyperparameter("alpha"), spec.hyperparameter("temperature")),
+        ]
         for choice, specs in candidates(study).items()
         for spec in specs
     }
@@ -138,41 +147,119 @@ def test_runs_are_shared_exactly_where_the_published_rows_repeat(paper: Study, p
 
 def test_the_paper_has_126_entries_and_111_trainings(paper: Study) -> None:
     """Phase by phase, whatever was chosen."""
-    entries = plan(paper, any_choice(paper))
+    entries = plan(paper, last_choice(paper))
     assert Counter(entry.phase for entry in entries) == PAPER_ENTRIES
     assert Counter(entry.phase for entry in distinct(entries)) == PAPER_TRAININGS
     assert len(entries) == 126
     assert len(distinct(entries)) == 111
 
 
-@pytest.mark.parametrize("profile", ["paper", "quick"])
-def test_the_plan_is_as_long_before_the_selection(
-    request: pytest.FixtureRequest, profile: str, published: list[dict[str, str]]
+def test_the_plan_stands_in_the_published_order(paper: Study, published: list[dict[str, str]]) -> None:
+    """Phase after phase as there; within a phase as the profile lists networks, pairs, methods, values and seeds."""
+    entries = plan(paper, published_choice(paper, published))
+    assert [entry.phase for entry in entries] == [row["stage"] for row in published]
+    cells = {phase: list(dict.fromkeys(e.run.cell for e in entries if e.phase == phase)) for phase in PHASES}
+    assert cells["teachers"] == ["resnet34-none", "resnet50-none", "resnet101-none"]
+    assert cells["select"][:12] == [
+        *(f"resnet34-resnet18-logit-a{alpha}-T{t}" for alpha in (0.3, 0.5, 0.7) for t in (2, 3, 4)),
+        *(f"resnet34-resnet18-feature-a{alpha}" for alpha in (0.3, 0.5, 0.7)),
+    ]
+    assert cells["final"] == [
+        *("resnet18-none", "resnet34-none"),
+        *("resnet34-resnet18-logit-a0.7-T2", "resnet34-resnet18-feature-a0.7"),
+        *("resnet50-resnet18-logit-a0.5-T4", "resnet50-resnet18-feature-a0.7"),
+        *("resnet50-resnet34-logit-a0.3-T3", "resnet50-resnet34-feature-a0.5"),
+        *("resnet101-resnet34-logit-a0.7-T2", "resnet101-resnet34-feature-a0.3"),
+    ]
+    for phase in PHASES:
+        for cell in cells[phase]:
+            seeds = [entry.seed for entry in entries if (entry.phase, entry.run.cell) == (phase, cell)]
+            assert seeds == sorted(set(seeds))
+
+
+def test_the_plan_is_the_same_before_the_selection(shipped: Study) -> None:
+    """What waits for the selection stands there already, with its seeds, under the phase that will own it."""
+    before, after = plan(shipped, None), plan(shipped, last_choice(shipped))
+    for early, late in zip(before, after, strict=True):
+        assert (early.phase, early.owner) == (late.phase, late.owner)
+        assert (early.teacher_seed, early.seed) == (late.teacher_seed, late.seed)
+        assert (late.label, late.cell) == (late.run.name, late.run.cell)
+        if early.spec is not None:
+            assert early == late
+        elif early.phase == "final":
+            assert late.cell.startswith(f"{early.cell}-a")
+    waiting = Counter(entry.phase for entry in before if entry.spec is None)
+    crossed = len(shipped.teachers.distilled_seeds) * len(shipped.seeds)
+    assert waiting["final"] == len(shipped.pairs) * len(shipped.methods) * crossed
+    assert waiting["bug_ablation"] == sum(len(bug.seeds) for bug in shipped.bug_ablation)
+    assert waiting.total() == waiting["final"] + waiting["bug_ablation"]
+
+
+def test_every_teacher_teaches_every_seed(shipped: Study) -> None:
+    """Teacher and student seeds are crossed in the final phase; the search and the bug see the first teacher alone."""
+    seeds = defaultdict(list)
+    for entry in plan(shipped, last_choice(shipped)):
+        if entry.run.teacher is not None:
+            assert (entry.teacher_seed, entry.seed) == (entry.run.teacher.seed, entry.run.seed)
+            seeds[entry.phase, entry.cell].append((entry.teacher_seed, entry.seed))
+    first = shipped.teachers.distilled_seeds[0]
+    crossed = [(teacher, seed) for teacher in shipped.teachers.distilled_seeds for seed in shipped.seeds]
+    for (phase, _), found in seeds.items():
+        if phase == "final":
+            assert found == crossed
+        elif phase == "select":
+            assert found == [(first, shipped.selection.seed)]
+        else:
+            assert {teacher for teacher, _ in found} == {first}
+    assert Counter(phase for phase, _ in seeds)["final"] == len(shipped.pairs) * len(shipped.methods)
+
+
+CROSSED = """  seed: 0
+  grid:
+    logit: {alpha: [0.3, 0.7], temperature: [2.0]}
+    feature: {alpha: [0.5]}
+seeds: [0, 1]"""
+
+
+@pytest.mark.parametrize(
+    ("selection_seed", "shared"),
+    [pytest.param(1, [(2, 1)], id="a counted seed"), pytest.param(100, [], id="a seed of its own")],
+)
+def test_only_the_first_teachers_student_was_a_candidate(
+    untrained: Tiny, selection_seed: int, shared: list[tuple[int, int]]
 ) -> None:
-    """What waits for the selection is counted already, under the phase that will own it."""
-    study = request.getfixturevalue(profile)
-    before, after = plan(study, None), plan(study, any_choice(study))
-    assert [(entry.phase, entry.owner) for entry in before] == [(entry.phase, entry.owner) for entry in after]
-    waiting = [entry for entry in before if entry.spec is None]
-    assert {entry.phase for entry in waiting} == {"final", "bug_ablation"}
-    assert len(waiting) == len(study.pairs) * 2 * len(study.seeds) + sum(len(bug.seeds) for bug in study.bug_ablation)
-    if profile == "paper":
-        assert len(plan(study, published_choice(study, published))) == len(before)
+    """With crossed seeds one run of a cell may be the winning candidate; before the selection it is known which."""
+    untrained.edit("seeds: [0], distilled_seeds: [0]", "seeds: [0, 1, 2], distilled_seeds: [2, 0]")
+    untrained.edit(CROSSED, CROSSED.replace("seed: 0", f"seed: {selection_seed}", 1))
+    study = untrained.study
+    for entries in (plan(study, None), plan(study, last_choice(study))):
+        finals = [entry for entry in entries if entry.phase == "final" and entry.teacher_seed is not None]
+        assert len(finals) == 2 * 2 * 2
+        found = [(entry.teacher_seed, entry.seed) for entry in finals if entry.owner == "select"]
+        assert found == shared * 2
+        assert {entry.owner for entry in finals} <= {"select", "final"}
+
+
+def test_the_order_of_hyperparameters_in_a_file_means_nothing(untrained: Tiny) -> None:
+    """Same candidates in the same order, so that of equals the same one wins."""
+    there = plan(untrained.study, None)
+    untrained.edit("logit: {alpha: [0.3, 0.7], temperature: [2.0]}", "logit: {temperature: [2.0], alpha: [0.3, 0.7]}")
+    assert plan(untrained.study, None) == there
 
 
 def test_the_tiny_study_is_counted_as_by_hand(untrained: Tiny) -> None:
     """The counts that other tests rest on."""
-    entries = plan(untrained.study, any_choice(untrained.study))
+    entries = plan(untrained.study, last_choice(untrained.study))
     assert Counter(entry.phase for entry in entries) == ENTRIES
     assert Counter(entry.phase for entry in distinct(entries)) == TRAININGS
 
 
-def test_a_run_that_waits_says_what_it_waits_for(quick: Study) -> None:
+def test_a_run_that_waits_says_what_it_waits_for(paper: Study) -> None:
     """Asking for its description names it and the command to run."""
-    waiting = next(entry for entry in plan(quick, None) if entry.spec is None)
+    waiting = next(entry for entry in plan(paper, None) if entry.spec is None)
     with pytest.raises(StudyError, match="waits for the selection; run `harness train --phase select` first"):
         _ = waiting.run
-    assert waiting.label == "resnet34-resnet18-logit-s0"
+    assert (waiting.label, waiting.cell) == ("resnet34-resnet18-logit-t0-s0", "resnet34-resnet18-logit")
 
 
 def test_of_equals_the_first_in_grid_order_wins(paper: Study) -> None:
@@ -180,11 +267,11 @@ def test_of_equals_the_first_in_grid_order_wins(paper: Study) -> None:
     identities = {choice: [spec.sha256 for spec in specs] for choice, specs in candidates(paper).items()}
     equal = {identity: 0.95 for every in identities.values() for identity in every}
     for choice, chosen in choose(paper, equal).items():
-        assert chosen == Hyperparameters(0.3, 2.0 if choice.method == "logit" else None)
+        assert chosen == (("alpha", 0.3), *([("temperature", 2.0)] if choice.method == "logit" else []))
     logit = Choice("resnet50", "resnet18", "logit")
     best = {**equal, identities[logit][5]: 0.96, identities[logit][7]: 0.96}
     # alpha runs over {.3, .5, .7} outside, T over {2, 3, 4} inside: the sixth is (.5, 4), the eighth (.7, 3)
-    assert choose(paper, best)[logit] == Hyperparameters(0.5, 4.0)
+    assert choose(paper, best)[logit] == (("alpha", 0.5), ("temperature", 4.0))
 
 
 def test_a_candidate_without_accuracy_is_no_loser(paper: Study) -> None:
@@ -195,30 +282,32 @@ def test_a_candidate_without_accuracy_is_no_loser(paper: Study) -> None:
         choose(paper, accuracies)
 
 
-@pytest.mark.parametrize("profile", ["paper", "quick"])
-def test_teachers_come_before_their_students(request: pytest.FixtureRequest, profile: str) -> None:
-    """In plan order, every student's teacher is a run of the teachers' phase that stands earlier, seed 0's."""
-    study = request.getfixturevalue(profile)
+def test_before_the_selection_the_first_candidates_stand_for_the_winners(shipped: Study) -> None:
+    """To reckon what a study costs, any would do."""
+    assert any_winner(shipped) == {choice: specs[0].hyperparameters for choice, specs in candidates(shipped).items()}
+    assert len(any_winner(shipped)) == len(shipped.pairs) * len(shipped.methods)
+
+
+def test_teachers_come_before_their_students(shipped: Study) -> None:
+    """In plan order, every student's teacher is a run of the teachers' phase that stands earlier."""
     there: set[str] = set()
     phases = []
     students = 0
-    for entry in plan(study, any_choice(study)):
+    for entry in plan(shipped, last_choice(shipped)):
         phases.append(PHASES.index(entry.phase))
         if entry.phase == "teachers":
             there.add(entry.run.sha256)
         if entry.run.teacher is not None:
             students += 1
             assert entry.run.teacher.sha256 in there
-            assert entry.run.teacher.seed == study.teachers.distilled_seed
+            assert entry.run.teacher.seed in shipped.teachers.distilled_seeds
     assert phases == sorted(phases)
     assert students > 50
 
 
-@pytest.mark.parametrize("profile", ["paper", "quick"])
-def test_an_owner_is_the_first_phase_of_a_run_and_trains_it_once(request: pytest.FixtureRequest, profile: str) -> None:
+def test_an_owner_is_the_first_phase_of_a_run_and_trains_it_once(shipped: Study) -> None:
     """One identity, one training; no phase points to a later one."""
-    study = request.getfixturevalue(profile)
-    entries = plan(study, any_choice(study))
+    entries = plan(shipped, last_choice(shipped))
     first: dict[str, str] = {}
     for entry in entries:
         assert entry.owner == first.setdefault(entry.run.sha256, entry.phase)
@@ -228,14 +317,13 @@ def test_an_owner_is_the_first_phase_of_a_run_and_trains_it_once(request: pytest
 
 def names_clash(study: Study) -> list[tuple[str, str]]:
     """Folders (owner, name) that two different trainings of a study would share."""
-    folders = Counter((entry.owner, entry.run.name) for entry in distinct(plan(study, any_choice(study))))
+    folders = Counter((entry.owner, entry.run.name) for entry in distinct(plan(study, last_choice(study))))
     return [folder for folder, trainings in folders.items() if trainings > 1]
 
 
-@pytest.mark.parametrize("profile", ["paper", "quick"])
-def test_no_two_runs_of_a_phase_share_a_name(request: pytest.FixtureRequest, profile: str) -> None:
+def test_no_two_runs_of_a_phase_share_a_name(shipped: Study) -> None:
     """A name is a folder: two runs in one would take turns in overwriting each other."""
-    assert names_clash(request.getfixturevalue(profile)) == []
+    assert names_clash(shipped) == []
 
 
 @pytest.mark.parametrize(
@@ -275,17 +363,17 @@ def test_names_say_what_a_run_is(paper: Study, published: list[dict[str, str]]) 
     names = {(entry.phase, entry.run.name) for entry in plan(paper, published_choice(paper, published))}
     assert {
         ("teachers", "resnet101-none-s2"),
-        ("select", "resnet50-resnet18-logit-a0.5-T4-s0"),
+        ("select", "resnet50-resnet18-logit-a0.5-T4-t0-s0"),
         ("final", "resnet18-none-s4"),
-        ("final", "resnet101-resnet34-feature-a0.3-s1"),
+        ("final", "resnet101-resnet34-feature-a0.3-t0-s1"),
         ("stem_ablation", "resnet50-none-imagenet-s0"),
-        ("bug_ablation", "resnet50-resnet18-feature-a0.7-unclipped-s3"),
+        ("bug_ablation", "resnet50-resnet18-feature-a0.7-unclipped-t0-s3"),
     } <= names
 
 
 def test_the_bug_ablation_differs_from_the_final_runs_by_the_bug_alone(paper: Study) -> None:
     """Same teacher, setting, seed and epochs: whatever changes is due to clipping."""
-    entries = plan(paper, any_choice(paper))
+    entries = plan(paper, last_choice(paper))
     finals = {entry.run.name: entry.run for entry in entries if entry.phase == "final"}
     bugs = [entry.run for entry in entries if entry.phase == "bug_ablation"]
     assert len(bugs) == 5
@@ -293,6 +381,19 @@ def test_the_bug_ablation_differs_from_the_final_runs_by_the_bug_alone(paper: St
         twin = finals[bug.name.replace("-unclipped", "")]
         assert bug.model_dump() == {**twin.model_dump(), "clip_projections": False}
         assert twin.clip_projections is True
+
+
+@pytest.mark.parametrize(("clash", "times"), [("beta: [1000.0, 1000.0001]", 2), ("beta: [2.0, 3.0]", 0)])
+def test_candidates_with_one_name_are_refused(untrained: Tiny, clash: str, times: int) -> None:
+    """Values that differ beyond the digits of a name would share a folder; the sentence names run and phase."""
+    untrained.edit(
+        "    feature: {alpha: [0.5]}\n", f"    feature: {{alpha: [0.5]}}\n    attention: {{alpha: [0.5], {clash}}}\n"
+    )
+    if not times:
+        assert names_clash(untrained.study) == []
+        return
+    with pytest.raises(StudyError, match=r"found resnet34-resnet18-attention-a0.5-beta1000-t0-s0 2 times in select"):
+        _ = untrained.study
 
 
 DIGEST_OF_A_PLAN = """

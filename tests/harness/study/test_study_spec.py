@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
 from collections.abc import Iterator
-from typing import Any
+from random import Random
+from typing import Any, get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from harness.study.spec import Dataset, Model, Optimisation, RunSpec
+from harness.study.spec import Architecture, Dataset, Model, Optimisation, RunSpec
 
 DATASET = Dataset(
     name="digits",
@@ -31,6 +35,7 @@ OPTIMISATION = Optimisation(
     weight_decay=5e-4,
     clip_norm=1.0,
     precision="fp32",
+    teacher_logits="table",
     threads=1,
     device="cpu",
 )
@@ -50,8 +55,7 @@ SPEC = RunSpec(
     architecture="resnet18",
     stem="cifar",
     method="feature",
-    alpha=0.5,
-    temperature=4.0,
+    hyperparameters={"temperature": 4.0, "alpha": 0.5},  # type: ignore[arg-type]
     clip_projections=True,
     teacher=TEACHER,
     seed=3,
@@ -66,14 +70,15 @@ BLOCKS = {
     '"split_seed":1234,"test_images":1097,"train_images":400,"validation_images":300}',
     "MODEL": '{"width":8,"zero_init_residual":true}',
     "OPTIMISATION": '{"batch_size":32,"clip_norm":1.0,"device":"cpu","lr":0.1,"lr_min":0.0001,"momentum":0.9,'
-    '"nesterov":true,"precision":"fp32","threads":1,"weight_decay":0.0005}',
+    '"nesterov":true,"precision":"fp32","teacher_logits":"table","threads":1,"weight_decay":0.0005}',
 }
 HAND_WRITTEN = (
-    '{"alpha":0.5,"architecture":"resnet18","clip_projections":true,"dataset":DATASET,"epochs":25,'
+    '{"architecture":"resnet18","clip_projections":true,"dataset":DATASET,"epochs":25,'
+    '"hyperparameters":{"alpha":0.5,"temperature":4.0},'
     '"method":"feature","model":MODEL,"optimisation":OPTIMISATION,"role":"student","seed":3,"stem":"cifar",'
-    '"teacher":{"alpha":null,"architecture":"resnet50","clip_projections":null,"dataset":DATASET,"epochs":30,'
+    '"teacher":{"architecture":"resnet50","clip_projections":null,"dataset":DATASET,"epochs":30,"hyperparameters":{},'
     '"method":"none","model":MODEL,"optimisation":OPTIMISATION,"role":"teacher","seed":0,"stem":"cifar",'
-    '"teacher":null,"temperature":null},"temperature":4.0}'
+    '"teacher":null}}'
 )
 for block, text in BLOCKS.items():
     HAND_WRITTEN = HAND_WRITTEN.replace(block, text)
@@ -99,8 +104,7 @@ OTHERS: dict[str, Any] = {
     "architecture": "resnet34",
     "stem": "imagenet",
     "method": "logit",
-    "alpha": 0.5000000000000001,  # one unit in the last place
-    "temperature": None,
+    "hyperparameters": {"alpha": 0.5000000000000001, "temperature": 4.0},  # one unit in the last place
     "clip_projections": False,
     "seed": 4,
     "epochs": 26,
@@ -122,7 +126,8 @@ OTHERS: dict[str, Any] = {
     "optimisation.nesterov": False,
     "optimisation.weight_decay": 0.0,
     "optimisation.clip_norm": 5.0,
-    "optimisation.precision": "tf32",
+    "optimisation.precision": "bf16",
+    "optimisation.teacher_logits": "online",
     "optimisation.threads": 2,
     "optimisation.device": "auto",
 }
@@ -154,28 +159,63 @@ def test_every_field_is_part_of_the_identity(key: str) -> None:
     """Another value anywhere is another run: its own value, and its teacher's."""
     description = SPEC.model_dump()
     assert changed(description, key, OTHERS[key]).sha256 != SPEC.sha256
-    if OTHERS[key] == description["teacher"].get(key, ...):
-        return  # the teacher has that value already
+    if key in ("method", "hyperparameters") or OTHERS[key] == description["teacher"].get(key, ...):
+        return  # the teacher has none, or has that value already
     of_teacher = changed(description["teacher"], key, OTHERS[key])
     taught = RunSpec.model_validate({**description, "teacher": of_teacher.model_dump()})
     assert len({SPEC.sha256, taught.sha256, of_teacher.sha256, TEACHER.sha256}) == 4
 
 
+@pytest.mark.parametrize(
+    "hyperparameters",
+    [{"alpha": 0.7, "temperature": 4.0}, {"alpha": 0.5, "temperature": 2.0}, {"alpha": 0.5}, {"alpha": 0.5, "t": 4.0}],
+)
+def test_every_hyperparameter_is_part_of_the_identity(hyperparameters: dict[str, float]) -> None:
+    """Its value, its name, and whether it is there."""
+    other = RunSpec.model_validate(SPEC.model_dump() | {"hyperparameters": hyperparameters})
+    assert other.sha256 != SPEC.sha256
+    assert other.name != SPEC.name
+
+
+@given(st.dictionaries(st.text("abz_", max_size=3).map("a".__add__), st.floats(0.001, 1e6), max_size=4), st.randoms())
+def test_the_order_of_hyperparameters_means_nothing(others: dict[str, float], random: Random) -> None:
+    """As a block or as pairs, shuffled: one run, with one identity and one name, and every value is found by name."""
+    values = list(({"alpha": 0.5} | others | {"alpha": 0.5}).items())
+    shuffled = random.sample(values, len(values))
+    found = [
+        RunSpec.model_validate(SPEC.model_dump() | {"hyperparameters": given})
+        for given in (tuple(values), dict(values), tuple(shuffled), dict(shuffled))
+    ]
+    assert len({spec.sha256 for spec in found}) == len({spec.name for spec in found}) == len(set(found)) == 1
+    assert found[0].hyperparameters == tuple(sorted(values))
+    for name, value in values:
+        assert found[0].hyperparameter(name) == value
+    assert found[0].hyperparameter("no such name") is None
+
+
 def test_the_teacher_is_part_of_the_identity() -> None:
-    """A student of nobody is another run than a student of somebody."""
-    assert RunSpec.model_validate({**SPEC.model_dump(), "teacher": None}).sha256 != SPEC.sha256
+    """The student of another checkpoint of the same network is another run, with another name."""
+    taught = RunSpec.model_validate({**SPEC.model_dump(), "teacher": TEACHER.model_copy(update={"seed": 1})})
+    assert taught.sha256 != SPEC.sha256
+    assert (SPEC.name, taught.name) == (
+        "resnet50-resnet18-feature-a0.5-T4-t0-s3",
+        "resnet50-resnet18-feature-a0.5-T4-t1-s3",
+    )
 
 
-def test_reading_a_description_back_keeps_its_identity() -> None:
-    """Through JSON, as the run record does, to the last digit."""
-    back = RunSpec.model_validate_json(SPEC.model_dump_json())
-    assert back == SPEC
-    assert back.sha256 == SPEC.sha256
+@pytest.mark.parametrize("spec", [SPEC, TEACHER], ids=["a student", "a baseline"])
+def test_reading_a_description_back_keeps_its_identity(spec: RunSpec) -> None:
+    """Through JSON, as the run record does, to the last digit; and through Python's own values."""
+    for back in (RunSpec.model_validate_json(spec.model_dump_json()), RunSpec.model_validate(spec.model_dump())):
+        assert back == spec
+        assert back.sha256 == spec.sha256
+        assert back.hyperparameters == spec.hyperparameters
+        assert hash(back) == hash(spec)
 
 
 def test_whole_numbers_and_fractions_are_one_number() -> None:
     """`temperature: 4` and `temperature: 4.0` are one run."""
-    written = SPEC.model_dump() | {"temperature": 4}
+    written = SPEC.model_dump() | {"hyperparameters": {"alpha": 0.5, "temperature": 4}}
     assert RunSpec.model_validate(written).sha256 == SPEC.sha256
 
 
@@ -187,12 +227,51 @@ def test_a_copy_with_another_seed_has_another_identity() -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("alpha", 1.2), ("temperature", 0.0), ("seed", -1), ("seed", 2**31), ("epochs", 0), ("model", {"width": 3})],
+    [
+        *[("seed", -1), ("seed", 2**31), ("epochs", 0), ("model", {"width": 3})],
+        *[("method", "Feature"), ("method", "../feature"), ("method", ""), ("method", "none")],
+        *[("teacher", None), ("hyperparameters", {}), ("hyperparameters", {"temperature": 4.0})],
+        ("hyperparameters", {"alpha": 1.2}),
+        ("hyperparameters", {"alpha": -0.1}),
+        ("hyperparameters", {"alpha": 0.5, "temperature": 0.0}),
+        ("hyperparameters", {"alpha": 0.5, "temperature": float("inf")}),
+        ("hyperparameters", {"alpha": 0.5, "temperature": float("nan")}),
+        ("hyperparameters", (("alpha", 0.5), ("alpha", 0.7))),
+    ],
 )
 def test_an_impossible_run_cannot_be_described(key: str, value: object) -> None:
-    """Ranges hold for a run as they do for a study."""
+    """Ranges hold for a run as they do for a study; a teacher, alpha and a method other than `none` go together."""
     with pytest.raises(ValidationError):
         RunSpec.model_validate(SPEC.model_dump() | {key: value})
+
+
+@pytest.mark.parametrize("architecture", get_args(Architecture))
+def test_only_resnets_have_the_imagenet_stem(architecture: str) -> None:
+    """Of a WideResNet it is not known what that would be."""
+    description = TEACHER.model_dump() | {"architecture": architecture}
+    assert RunSpec.model_validate(description).cell == f"{architecture}-none"
+    if architecture.startswith("resnet"):
+        assert RunSpec.model_validate(description | {"stem": "imagenet"}).cell == f"{architecture}-none-imagenet"
+    else:
+        with pytest.raises(ValidationError, match=f"`stem: imagenet` is a ResNet's, found it for {architecture}"):
+            RunSpec.model_validate(description | {"stem": "imagenet"})
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({}, "resnet50-resnet18-feature-a0.5-T4-t0-s3"),
+        ({"clip_projections": False}, "resnet50-resnet18-feature-a0.5-T4-unclipped-t0-s3"),
+        ({"hyperparameters": {"beta": 1000.0, "alpha": 0.25}}, "resnet50-resnet18-feature-a0.25-beta1000-t0-s3"),
+        ({"architecture": "wrn16_2", "seed": 10}, "resnet50-wrn16_2-feature-a0.5-T4-t0-s10"),
+    ],
+)
+def test_a_name_says_what_a_run_is(fields: dict[str, Any], name: str) -> None:
+    """Teacher, student, method, hyperparameters by their short names, and both seeds; a plain name of a folder."""
+    spec = RunSpec.model_validate(SPEC.model_dump() | fields)
+    assert spec.name == name
+    assert spec.name.startswith(f"{spec.cell}-t0-s")
+    assert re.fullmatch(r"[A-Za-z0-9._-]+", spec.name)
 
 
 def test_a_run_is_frozen_and_can_be_a_key() -> None:

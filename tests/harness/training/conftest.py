@@ -9,9 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from harness.files import sha256_of_bytes
 from harness.study.spec import RunSpec
 from harness.training import data, determinism
-from harness.training.loop import Epoch, Trained, train
+from harness.training.checkpoint import tensors_digest
+from harness.training.loop import Epoch, Teaching, Trained, train
+from harness.training.methods import method as methods
+from harness.training.teacher import teacher_of
+from harness.training.teacher_table import open_or_build
 
 NOWHERE = Path("/nonexistent")  # digits need no downloads
 
@@ -26,23 +31,41 @@ def one_thread() -> Iterator[None]:
     torch.use_deterministic_algorithms(deterministic)
 
 
+def teaching_of(
+    spec: RunSpec, images: data.Data, weights: Mapping[str, Tensor] | None, device: torch.device, folder: Path
+) -> Teaching | None:
+    """The teacher of a run with these weights, its table in `folder` where the run takes one."""
+    if spec.teacher is None:
+        return None
+    method = methods.method_class(spec.method)
+    network = teacher_of(spec, images, dict(weights or {}), device, untrained=method.teacher == "untrained")
+    if method.needs != "logits" or spec.optimisation.teacher_logits != "table":
+        return Teaching(network, None)
+    identity = f"{tensors_digest(dict(weights or {}))} {images.sha256}"
+    path = folder / f"{sha256_of_bytes(identity.encode())}.safetensors"
+    return Teaching(network, open_or_build(path, identity, network, images, spec.dataset, device, print))
+
+
 def train_here(
     spec: RunSpec,
-    checkpoint: Path,
+    checkpoints: Path,
     weights: Mapping[str, Tensor] | None = None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
     images: data.Data | None = None,
+    said: list[str] | None = None,
 ) -> Trained:
-    """Train a run; goes on from `checkpoint` if it is there and whole."""
+    """Train a run; goes on from the last good one of `checkpoints`."""
     device = determinism.configure(spec.optimisation)
+    images = data.load(spec.dataset, NOWHERE) if images is None else images
     return train(
         spec,
-        data.load(spec.dataset, NOWHERE) if images is None else images,
-        weights,
+        images,
+        teaching_of(spec, images, weights, device, checkpoints.parent / "tables"),
         device,
-        checkpoint,
+        checkpoints,
         spec.sha256,
-        on_epoch,
+        on_epoch=on_epoch,
+        say=([] if said is None else said).append,
     )
 
 
@@ -53,6 +76,6 @@ def train_run() -> Callable[..., Trained]:
 
 
 @pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
+def checkpoints(tmp_path: Path) -> Path:
     """Where a run of this test keeps its state."""
-    return tmp_path / "checkpoint.safetensors"
+    return tmp_path / "checkpoints"

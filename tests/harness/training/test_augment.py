@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from harness.training.augment import normalise, pad, random_views
+from harness.training.augment import (
+    Views,
+    crop,
+    draw_views,
+    normalise,
+    numbered_views,
+    pad,
+    view_count,
+    view_number,
+)
 
 
 def noise(count: int, height: int, width: int) -> Tensor:
@@ -19,6 +28,12 @@ def noise(count: int, height: int, width: int) -> Tensor:
 def seeded(seed: int) -> torch.Generator:
     """A generator."""
     return torch.Generator().manual_seed(seed)
+
+
+def random_crops(images: Tensor, index: Tensor, seed: int, padding: int, *, flip: bool) -> Tensor:
+    """Views of some images, drawn and cut."""
+    views = draw_views(len(index), seeded(seed), padding)
+    return crop(pad(images, padding), index, views, padding=padding, horizontal_flip=flip)
 
 
 def slow_views(images: Tensor, index: Tensor, seed: int, padding: int, *, flip: bool) -> Tensor:
@@ -36,21 +51,24 @@ def slow_views(images: Tensor, index: Tensor, seed: int, padding: int, *, flip: 
     return torch.stack(views)
 
 
-@given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 4), st.booleans(), st.integers(0, 1000), st.integers(1, 9))
+@given(
+    images=st.integers(1, 5),
+    height=st.integers(1, 6),
+    width=st.integers(1, 6),
+    padding=st.integers(0, 4),
+    flip=st.booleans(),
+    seed=st.integers(0, 1000),
+    batch=st.integers(1, 9),
+)
 def test_views_are_those_of_a_slow_loop(
-    height: int,
-    width: int,
-    padding: int,
-    flip: bool,
-    seed: int,
-    batch: int,
+    images: int, height: int, width: int, padding: int, flip: bool, seed: int, batch: int
 ) -> None:
     """Any size, padding and batch, images repeated or not."""
-    images = noise(5, height, width)
-    index = torch.randint(0, 5, (batch,), generator=seeded(seed + 1))
-    found = random_views(pad(images, padding), index, seeded(seed), padding=padding, horizontal_flip=flip)
+    pool = noise(images, height, width)
+    index = torch.randint(0, images, (batch,), generator=seeded(seed + 1))
+    found = random_crops(pool, index, seed, padding, flip=flip)
     assert found.dtype == torch.uint8
-    assert torch.equal(found, slow_views(images, index, seed, padding, flip=flip))
+    assert torch.equal(found, slow_views(pool, index, seed, padding, flip=flip))
 
 
 def offsets(images: Tensor, views: Tensor, padding: int) -> list[tuple[int, int, bool]]:
@@ -76,7 +94,7 @@ def offsets(images: Tensor, views: Tensor, padding: int) -> list[tuple[int, int,
 def test_every_view_is_a_crop_and_every_crop_occurs() -> None:
     """Padding 1 gives 9 places, mirrored or not: 18 views an image, about equally often in 1,800 draws."""
     images = noise(1800, 6, 6)
-    views = random_views(pad(images, 1), torch.arange(1800), seeded(0), padding=1, horizontal_flip=True)
+    views = random_crops(images, torch.arange(1800), 0, 1, flip=True)
     found = offsets(images, views, 1)
     shares = [found.count(place) / 1800 for place in sorted(set(found))]
     assert len(shares) == 18
@@ -97,26 +115,115 @@ def test_no_padding_and_no_flip_change_nothing() -> None:
     """The images come back as they are, in the order asked for."""
     images, index = noise(7, 5, 4), torch.tensor([6, 0, 3])
     assert torch.equal(pad(images, 0), images)
-    assert torch.equal(random_views(images, index, seeded(0), padding=0, horizontal_flip=False), images[index])
+    assert torch.equal(random_crops(images, index, 0, 0, flip=False), images[index])
 
 
 def test_without_flip_nothing_is_mirrored() -> None:
     """A mirrored digit is another character."""
     images = noise(200, 6, 6)
-    views = random_views(pad(images, 1), torch.arange(200), seeded(0), padding=1, horizontal_flip=False)
+    views = random_crops(images, torch.arange(200), 0, 1, flip=False)
     assert not any(mirrored for _, _, mirrored in offsets(images, views, 1))
 
 
-def test_the_stream_moves_on_alike_whatever_the_settings() -> None:
-    """So that turning the flip off changes no crop, and no later batch."""
-    images, index = noise(4, 8, 8), torch.arange(4)
+def test_the_stream_moves_on_alike_whatever_the_padding() -> None:
+    """So that a setting changes no draw of a later use."""
     states = []
-    for padding, flip in ((0, False), (1, False), (4, True)):
+    for padding in (0, 1, 4):
         generator = seeded(0)
-        random_views(pad(images, padding), index, generator, padding=padding, horizontal_flip=flip)
+        draw_views(4, generator, padding)
         states.append(generator.get_state())
     assert torch.equal(states[0], states[1])
     assert torch.equal(states[0], states[2])
+
+
+def test_turning_the_mirror_off_changes_no_crop() -> None:
+    """The same places are cut; only mirroring them is left out."""
+    images, index, views = noise(50, 6, 6), torch.arange(50), draw_views(50, seeded(0), 1)
+    mirrored, plain = (crop(pad(images, 1), index, views, padding=1, horizontal_flip=flip) for flip in (True, False))
+    undone = torch.where(views.flip[:, None, None, None], mirrored.flip(3), mirrored)
+    assert torch.equal(undone, plain)
+    assert not torch.equal(mirrored, plain)
+
+
+def test_drawing_leaves_the_global_generator_alone() -> None:
+    """Only the stream that was given moves on."""
+    before = torch.get_rng_state()
+    draw_views(100, seeded(0), 4)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@given(padding=st.integers(0, 5), flip=st.booleans())
+def test_every_view_has_a_number_of_its_own(padding: int, flip: bool) -> None:
+    """All places, mirrored or not where images are mirrored, are numbered from 0 without a gap, and found again."""
+    places = range(2 * padding + 1)
+    top, left, mirrored = torch.cartesian_prod(
+        torch.tensor(places), torch.tensor(places), torch.tensor([0, 1] if flip else [0])
+    ).T
+    views = Views(top, left, mirrored.bool())
+    number = view_number(views, padding=padding, horizontal_flip=flip)
+    assert number.dtype == torch.int64
+    assert sorted(number.tolist()) == list(range(view_count(padding, flip)))
+    again = numbered_views(number, padding=padding, horizontal_flip=flip)
+    for found, expected in ((again.top, top), (again.left, left), (again.flip, mirrored.bool())):
+        assert found.dtype == expected.dtype
+        assert torch.equal(found, expected)
+
+
+def test_views_with_one_number_look_alike() -> None:
+    """A view's number tells its pixels: without mirroring, views that differ in `flip` alone share one."""
+    images, views = noise(1, 6, 6), draw_views(400, seeded(0), 1)
+    index = torch.zeros(400, dtype=torch.int64)
+    for flip, count in ((True, 18), (False, 9)):
+        assert view_count(1, flip) == count
+        drawn = crop(pad(images, 1), index, views, padding=1, horizontal_flip=flip)
+        number = view_number(views, padding=1, horizontal_flip=flip)
+        assert number.unique().tolist() == list(range(count))
+        again = numbered_views(number, padding=1, horizontal_flip=flip)
+        assert torch.equal(crop(pad(images, 1), index, again, padding=1, horizontal_flip=flip), drawn)
+
+
+def test_the_paper_has_162_views() -> None:
+    """Padding 4 with mirror images: 9 x 9 places, twice."""
+    assert view_count(4, True) == 162
+
+
+def test_a_part_of_views_is_cut_like_the_whole() -> None:
+    """An epoch's views are drawn at once and used a batch at a time."""
+    images, views, index = noise(10, 5, 7), draw_views(10, seeded(3), 2), torch.arange(10)
+    assert len(views) == 10
+    assert len(views[4:]) == 6
+    whole = crop(pad(images, 2), index, views, padding=2, horizontal_flip=True)
+    for part in (slice(0, 4), slice(4, 8), slice(8, None)):
+        found = crop(pad(images, 2), index[part], views[part], padding=2, horizontal_flip=True)
+        assert torch.equal(found, whole[part])
+
+
+def test_images_leave_ready_for_channels_last_convolutions() -> None:
+    """Cropping and normalising keep the memory format, so that no step copies its images into another."""
+    images = crop(pad(noise(5, 8, 8), 1), torch.arange(5), draw_views(5, seeded(0), 1), padding=1, horizontal_flip=True)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    assert normalise(images, torch.ones(3), torch.ones(3)).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_step_needs_nothing_from_the_host() -> None:
+    """On a device that holds no numbers, all is computed there: nothing is read back, nothing comes from elsewhere."""
+    nowhere = torch.device("meta")
+    padded, index, views = (
+        pad(noise(5, 8, 8), 1).to(nowhere),
+        torch.arange(5, device=nowhere),
+        draw_views(5, seeded(0), 1),
+    )
+    images = crop(padded, index, views.to(nowhere), padding=1, horizontal_flip=True)
+    assert images.shape == (5, 3, 8, 8)
+    assert view_number(views.to(nowhere), padding=1, horizontal_flip=True).device == nowhere
+    with pytest.raises(RuntimeError, match="device"):
+        crop(padded, index, views, padding=1, horizontal_flip=True)
+
+
+def test_images_laid_out_otherwise_are_refused() -> None:
+    """`crop` never copies all images in each step to lay them out anew."""
+    with pytest.raises(RuntimeError, match="view"):
+        crop(noise(5, 8, 8), torch.arange(5), draw_views(5, seeded(0), 0), padding=0, horizontal_flip=False)
 
 
 def test_padding_is_black() -> None:

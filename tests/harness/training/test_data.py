@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import pickle
 import re
+import shutil
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -200,12 +203,12 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> Offline:
 )
 def test_cifar_absent_offline(tmp_path: Path, offline: Offline, name: str, file: str) -> None:
     """The sentence names file, checksum, folder and cause, and says what to do; the download was for that folder."""
-    with pytest.raises(DataError, match=r"connect to the internet once, or put that file there yourself\.$") as caught:
+    with pytest.raises(DataError, match=r"to the internet once, or put that file there yourself\.$") as caught:
         prepare(cifar(name), tmp_path)
     sentence = str(caught.value)
     assert file in sentence
     assert re.search(r"MD5 [0-9a-f]{32}\b", sentence)
-    assert str(tmp_path) in sentence
+    assert f"in {tmp_path}, found nothing, and it could not be downloaded" in sentence
     assert "name resolution" in sentence
     assert "\n" not in sentence
     [(url, root)] = offline.asked
@@ -298,8 +301,66 @@ def test_a_changed_cifar_batch_is_refused(small_cifar: Path) -> None:
     content = bytearray(batch.read_bytes())
     content[-20] ^= 1
     batch.write_bytes(content)
-    with pytest.raises(DataError, match="cifar10: expected"):
+    with pytest.raises(DataError, match=r"found .*data_batch_2 cut short or changed \(MD5 [0-9a-f]{32} instead of"):
         load(cifar(validation_images=4), small_cifar)
+
+
+def test_a_missing_cifar_batch_is_told(small_cifar: Path) -> None:
+    """Half unpacked, it is not nothing."""
+    (small_cifar / torchvision.datasets.CIFAR10.base_folder / "test_batch").unlink()
+    with pytest.raises(DataError, match=r"found files missing from .*cifar-10-batches-py; run `harness train`"):
+        load(cifar(validation_images=4), small_cifar)
+
+
+@pytest.fixture
+def packed_cifar(small_cifar: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Only the small CIFAR's archive, as it is downloaded, its checksum known to torchvision; and no network."""
+    kind = torchvision.datasets.CIFAR10
+    path = small_cifar / kind.filename
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(small_cifar / kind.base_folder, arcname=kind.base_folder)
+    shutil.rmtree(small_cifar / kind.base_folder)
+    monkeypatch.setattr(kind, "tgz_md5", hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest())
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr(torchvision.datasets.utils, "_get_redirect_url", unreachable)
+    return path
+
+
+unpacks = pytest.mark.filterwarnings("ignore:Python 3.14 will, by default, filter:DeprecationWarning")  # torchvision's
+
+
+@unpacks
+def test_an_archive_that_was_put_there_is_unpacked(packed_cifar: Path) -> None:
+    """Without the network, once its checksum is right."""
+    prepare(cifar(validation_images=4), packed_cifar.parent)
+    assert len(load(cifar(validation_images=4), packed_cifar.parent).train_labels) == 8
+
+
+@unpacks
+def test_a_damaged_batch_is_unpacked_again(packed_cifar: Path) -> None:
+    """Where the archive is still there."""
+    prepare(cifar(validation_images=4), packed_cifar.parent)
+    (packed_cifar.parent / torchvision.datasets.CIFAR10.base_folder / "data_batch_1").write_bytes(b"damaged")
+    prepare(cifar(validation_images=4), packed_cifar.parent)
+
+
+@pytest.mark.parametrize("content", [lambda whole: whole[: len(whole) // 2], lambda _: b"", lambda _: b"<html>"])
+def test_a_truncated_or_foreign_archive_is_not_unpacked(packed_cifar: Path, content: Callable[[bytes], bytes]) -> None:
+    """Torchvision would fetch it anew; offline the sentence names the file, both checksums and what to do."""
+    packed_cifar.write_bytes(content(packed_cifar.read_bytes()))
+    found = hashlib.md5(packed_cifar.read_bytes(), usedforsecurity=False).hexdigest()
+    wanted = torchvision.datasets.CIFAR10.tgz_md5
+    with pytest.raises(DataError) as caught:
+        prepare(cifar(validation_images=4), packed_cifar.parent)
+    assert str(caught.value) == (
+        f"cifar10: expected cifar-10-python.tar.gz (MD5 {wanted}) in {packed_cifar.parent}, found {packed_cifar} cut "
+        f"short or changed (MD5 {found} instead of {wanted}), and it could not be downloaded (<urlopen error no "
+        "network>); run `harness train` with a connection to the internet once, or put that file there yourself."
+    )
+    assert [file.name for file in packed_cifar.parent.iterdir()] == [packed_cifar.name]
 
 
 def test_the_digest_covers_images_labels_and_split(tmp_path: Path) -> None:

@@ -168,6 +168,13 @@ def test_a_path_that_is_there_is_good(pictures: Path, tmp_path: Path) -> None:
     prepare(folder(pictures), tmp_path)
 
 
+def test_damage_is_found_before_any_training(pictures: Path, tmp_path: Path) -> None:
+    """By `prepare`, once, and not by every run for itself."""
+    (pictures / "train" / "cow" / "03.png").write_text("not a picture")
+    with pytest.raises(DataError, match=r"train/cow/03\.png is not an image that can be read"):
+        prepare(folder(pictures), tmp_path)
+
+
 def test_a_class_without_test_images(pictures: Path) -> None:
     """Accuracy on classes never tested would mean nothing."""
     shutil.rmtree(pictures / "test" / "bee")
@@ -178,6 +185,28 @@ def test_a_class_without_training_images(pictures: Path) -> None:
     """Nor on classes never trained."""
     shutil.rmtree(pictures / "train" / "bee")
     refused(pictures, "same classes", "found 2 in train and 3 in test")
+
+
+def test_an_empty_class_folder_is_a_missing_one(pictures: Path) -> None:
+    """It is there, and holds nothing to test on."""
+    for file in (pictures / "test" / "bee").iterdir():
+        file.unlink()
+    refused(pictures, "same classes", "only in one of them: bee", "add what is missing")
+
+
+def test_one_class_is_none(pictures: Path) -> None:
+    """Every network would be right."""
+    for split in ("train", "test"):
+        for label in ("bee", "cow"):
+            shutil.rmtree(pictures / split / label)
+    refused(pictures, "at least two, found 1 in train and 1 in test")
+
+
+def test_images_of_another_format_are_no_images(pictures: Path) -> None:
+    """The sentence lists the suffixes that are read."""
+    for file in pictures.glob("*/*/*.png"):
+        file.rename(file.with_suffix(".tiff"))
+    refused(pictures, ".png, .jpg, .jpeg, .bmp, .webp", "found 0 in train and 0 in test")
 
 
 def test_the_class_that_is_amiss_is_named(pictures: Path) -> None:
@@ -197,6 +226,26 @@ def test_a_truncated_image(pictures: Path) -> None:
     file = pictures / "train" / "cow" / "03.png"
     file.write_bytes(file.read_bytes()[:-30])
     refused(pictures, "train/cow/03.png", "replace or remove it")
+
+
+def test_an_empty_file(pictures: Path) -> None:
+    """What a full disk leaves."""
+    (pictures / "test" / "cow" / "01.png").write_bytes(b"")
+    refused(pictures, "test/cow/01.png", "replace or remove it")
+
+
+def test_a_link_to_nothing(pictures: Path) -> None:
+    """An image that is listed and not there is missing, not ignored."""
+    file = pictures / "train" / "cow" / "03.png"
+    file.unlink()
+    file.symlink_to("gone.png")
+    refused(pictures, "train/cow/03.png cannot be read (No such file or directory)", "replace or remove it")
+
+
+def test_an_image_of_sixteen_bits(pictures: Path) -> None:
+    """Cut off at 255 it would be white all over; the sentence says what to do instead."""
+    Image.fromarray(np.full((4, 5), 300, dtype=np.uint16)).save(pictures / "train" / "cow" / "03.png")
+    refused(pictures, "expected 8 bits a channel, found more in train/cow/03.png; convert it")
 
 
 def test_an_image_that_claims_a_huge_size(pictures: Path) -> None:
@@ -230,6 +279,36 @@ def test_too_few_images(pictures: Path) -> None:
     assert len(read(pictures, train_images=11).train_labels) == 11
     with pytest.raises(DataError, match=r"at least 15 validation and 1 training images, found 15"):
         read(pictures, validation_images=15)
+
+
+def test_links_in_an_archive_are_the_images_that_they_name(pictures: Path) -> None:
+    """As unpacking would make them: tar stores equal files, and links, once."""
+    file = pictures / "train" / "cow" / "03.png"
+    file.write_bytes((pictures / "train" / "cow" / "02.png").read_bytes())
+    before = read(pictures).sha256
+    for link in (lambda: file.symlink_to("02.png"), lambda: file.hardlink_to(pictures / "train" / "cow" / "02.png")):
+        file.unlink()
+        link()
+        tar = archive(pictures, "tar")
+        with tarfile.open(tar) as members:
+            assert any(member.islnk() or member.issym() for member in members)
+        assert read(tar).sha256 == before
+
+
+def test_a_link_to_nothing_in_an_archive(pictures: Path) -> None:
+    """The sentence says which."""
+    (pictures / "train" / "cow" / "03.png").unlink()
+    (pictures / "train" / "cow" / "03.png").symlink_to("gone.png")
+    refused(archive(pictures, "tar"), "expected a whole tar archive", "gone.png")
+
+
+def test_of_two_members_with_one_name_the_last_counts(pictures: Path) -> None:
+    """As unpacking would leave it: counted twice, an image could train and validate."""
+    tar = archive(pictures, "tar")
+    with tarfile.open(tar, "a") as members:
+        members.add(pictures / "train" / "cow" / "02.png", arcname="train/cow/03.png")
+    (pictures / "train" / "cow" / "03.png").write_bytes((pictures / "train" / "cow" / "02.png").read_bytes())
+    assert read(tar).sha256 == read(pictures).sha256
 
 
 def test_a_file_that_is_no_archive(tmp_path: Path) -> None:

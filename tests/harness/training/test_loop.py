@@ -16,11 +16,12 @@ from pydantic import ValidationError
 
 from harness.errors import DataError
 from harness.study.spec import RunSpec
-from harness.training import loop
+from harness.training import determinism
 from harness.training.checkpoint import restore, tensors_digest
 from harness.training.data import load
-from harness.training.loop import Epoch, Trained, TrainingFailed, best_epoch, cosine_lr
-from harness.training.models import ScaledResNet, build
+from harness.training.loop import Epoch, Run, Teaching, Trained, TrainingFailed, best_epoch, cosine_lr
+from harness.training.models import build
+from harness.training.teacher import teacher_of
 
 MakeSpec = Callable[..., RunSpec]
 TrainRun = Callable[..., Trained]
@@ -46,7 +47,7 @@ def epochs_with(*val_acc: float) -> list[Epoch]:
 
 
 def test_of_equal_epochs_the_first_is_best() -> None:
-    """The reported checkpoint is the earliest with the highest validation accuracy."""
+    """The reported checkpoints is the earliest with the highest validation accuracy."""
     assert best_epoch(epochs_with(0.2, 0.5, 0.4, 0.5)) == 2
     assert best_epoch(epochs_with(0.1, 0.1, 0.1)) == 1
     assert best_epoch(epochs_with(0.1, 0.2, 0.3)) == 3
@@ -75,8 +76,13 @@ def method(name: str, teacher: RunSpec) -> dict[str, object]:
     if name == "none":
         return {}
     if name == "logit":
-        return {"method": "logit", "alpha": 0.5, "temperature": 4.0, "teacher": teacher}
-    return {"method": "feature", "alpha": 0.5, "clip_projections": name == "feature", "teacher": teacher}
+        return {"method": "logit", "hyperparameters": {"alpha": 0.5, "temperature": 4.0}, "teacher": teacher}
+    return {
+        "method": "feature",
+        "hyperparameters": {"alpha": 0.5},
+        "clip_projections": name == "feature",
+        "teacher": teacher,
+    }
 
 
 @pytest.mark.parametrize("name", ["none", "logit", "feature", "unclipped"])
@@ -86,12 +92,12 @@ def test_history_has_an_epoch_an_epoch(
     train_run: TrainRun,
     teacher: RunSpec,
     weights: dict[str, torch.Tensor],
-    checkpoint: Path,
+    checkpoints: Path,
 ) -> None:
     """Numbered from 1, with the schedule's rates; KD loss with a teacher only, both gradient norms with projections."""
     spec = make_spec(epochs=3, **method(name, teacher))
     told: list[Epoch] = []
-    trained = train_run(spec, checkpoint, None if name == "none" else weights, told.append)
+    trained = train_run(spec, checkpoints, None if name == "none" else weights, told.append)
     assert list(trained.history) == told
     assert [epoch.epoch for epoch in trained.history] == [1, 2, 3]
     assert len(trained.seconds) == 3
@@ -108,7 +114,7 @@ def test_history_has_an_epoch_an_epoch(
         kd, alpha = (0.0, 0.0) if epoch.train_kd is None else (epoch.train_kd, 0.5)
         assert epoch.train_loss == pytest.approx(alpha * kd + (1 - alpha) * epoch.train_ce, rel=1e-5)
     assert (trained.fidelity is None) == (name == "none")
-    assert trained.parameters == sum(
+    assert trained.footprint.parameters == sum(
         p.numel() for p in build("resnet18", "cifar", spec.model, 10, "student", 0).parameters()
     )
 
@@ -130,7 +136,7 @@ def test_both_checkpoints_are_measured(make_spec: MakeSpec, train_run: TrainRun,
     specs = (make_spec(epochs=4, seed=seed) for seed in range(8))  # until one is best before its end
     runs = ((spec, train_run(spec, tmp_path / spec.name)) for spec in specs)
     spec, trained = next((spec, run) for spec, run in runs if run.best_epoch < 4 and run.best.loss != run.last.loss)
-    saved = restore(tmp_path / spec.name, spec.sha256)
+    saved = restore(tmp_path / spec.name, spec.sha256, print)
     assert saved is not None
     assert tensors_digest(saved.tensors["student"]) == trained.last_weights_sha256
     assert tensors_digest(trained.best_weights) != trained.last_weights_sha256
@@ -146,12 +152,12 @@ def test_fidelity_compares_the_best_student_with_its_teacher(
     train_run: TrainRun,
     teacher: RunSpec,
     weights: dict[str, torch.Tensor],
-    checkpoint: Path,
+    checkpoints: Path,
 ) -> None:
     """Agreement and KL at T = 1 and 4 on the test images, from both networks' softmax."""
     weights = weights | {"fc.weight": 20 * weights["fc.weight"]}  # a teacher with opinions
     spec = make_spec(**method("logit", teacher))
-    trained = train_run(spec, checkpoint, weights)
+    trained = train_run(spec, checkpoints, weights)
     student, _ = logits_of(trained.best_weights, spec)
     taught, _ = logits_of(weights, teacher)
     assert trained.fidelity is not None
@@ -162,8 +168,8 @@ def test_fidelity_compares_the_best_student_with_its_teacher(
         assert found > 0.001
 
 
-def test_the_test_set_stays_shut_until_the_end(make_spec: MakeSpec, train_run: TrainRun, checkpoint: Path) -> None:
-    """No epoch can open it; afterwards it was opened twice, once for each checkpoint."""
+def test_the_test_set_stays_shut_until_the_end(make_spec: MakeSpec, train_run: TrainRun, checkpoints: Path) -> None:
+    """No epoch can open it; afterwards it was opened twice, once for each checkpoints."""
     spec = make_spec(epochs=2)
     data = load(spec.dataset, Path("/nonexistent"))
     seen = []
@@ -173,80 +179,65 @@ def test_the_test_set_stays_shut_until_the_end(make_spec: MakeSpec, train_run: T
             data.test.open()
         seen.append(data.test.openings)
 
-    trained = train_run(spec, checkpoint, None, try_to_open, data)
+    trained = train_run(spec, checkpoints, None, try_to_open, data)
     assert seen == [0, 0]
     assert data.test.openings == trained.test_openings == 2
 
 
 @pytest.mark.parametrize("name", ["logit", "feature"])
 def test_the_teacher_is_not_touched(
-    name: str,
-    make_spec: MakeSpec,
-    train_run: TrainRun,
-    teacher: RunSpec,
-    weights: dict[str, torch.Tensor],
-    checkpoint: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, make_spec: MakeSpec, teacher: RunSpec, weights: dict[str, torch.Tensor]
 ) -> None:
-    """Weights and batch norms' statistics stay to the bit, it gathers no gradient, and it stays in evaluation mode."""
-    built: list[ScaledResNet] = []
-
-    def watched(*arguments: object) -> ScaledResNet:
-        built.append(build(*arguments))  # type: ignore[arg-type] # passed through
-        return built[-1]
-
-    monkeypatch.setattr(loop, "build", watched)
-    before = tensors_digest(weights)
-    train_run(make_spec(epochs=2, **method(name, teacher)), checkpoint, weights)
-    student, taught = built
-    assert tensors_digest(weights) == before
-    assert tensors_digest(taught.state_dict()) == before
-    assert tensors_digest(student.state_dict()) != before
-    assert all(parameter.grad is None for parameter in taught.parameters())
-    assert any(parameter.grad is not None for parameter in student.parameters())
-    assert not any(module.training for module in taught.modules())
-
-
-def test_a_distilled_run_needs_its_teacher(
-    make_spec: MakeSpec, train_run: TrainRun, teacher: RunSpec, checkpoint: Path
-) -> None:
-    """Without weights there is nothing to learn from."""
-    with pytest.raises(ValueError, match="needs its teacher's weights"):
-        train_run(make_spec(**method("logit", teacher)), checkpoint)
+    """Its state stays to the bit and it gathers no gradient, while the student moves."""
+    spec = make_spec(epochs=2, **method(name, teacher))
+    device = determinism.configure(spec.optimisation)
+    images = load(spec.dataset, Path("/nonexistent"))
+    network = teacher_of(spec, images, weights, device, untrained=False)
+    run = Run(spec, images, Teaching(network, None), device)
+    given, taught, student = (
+        tensors_digest(state) for state in (weights, network.state_dict(), run.student.state_dict())
+    )
+    run.train_epoch()
+    assert tensors_digest(weights) == given
+    assert tensors_digest(network.state_dict()) == taught
+    assert tensors_digest(run.student.state_dict()) != student
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in network.parameters())
+    assert all(parameter.grad is not None for parameter in run.student.parameters())
+    assert not any(module.training for module in network.modules())
 
 
-def test_numbers_that_run_away_end_the_run(make_spec: MakeSpec, train_run: TrainRun, checkpoint: Path) -> None:
-    """The sentence names epoch, step, loss, both norms and learning rate; no checkpoint of that epoch stays behind."""
+def test_numbers_that_run_away_end_the_run(make_spec: MakeSpec, train_run: TrainRun, checkpoints: Path) -> None:
+    """The sentence names epoch, step, loss, both norms and learning rate; no checkpoints of that epoch stays behind."""
     with pytest.raises(TrainingFailed) as caught:
-        train_run(make_spec(optimisation={"lr": 1e30}), checkpoint)
+        train_run(make_spec(optimisation={"lr": 1e30}), checkpoints)
     assert re.fullmatch(
         r"not finite in epoch 1, step 2 of 2: loss (nan|inf), gradient norms (nan|inf) \(student\) and 0 "
         r"\(projections\), learning rate 1e\+30\.",
         str(caught.value),
     )
-    assert not checkpoint.exists()
+    assert not any(checkpoints.glob("*"))
 
 
-def test_numbers_that_run_away_in_the_last_step(make_spec: MakeSpec, train_run: TrainRun, checkpoint: Path) -> None:
+def test_numbers_that_run_away_in_the_last_step(make_spec: MakeSpec, train_run: TrainRun, checkpoints: Path) -> None:
     """With one step an epoch the training loss is still finite, and the validation loss is not."""
     with pytest.raises(TrainingFailed, match="epoch 1"):
-        train_run(make_spec(optimisation={"lr": 1e30, "batch_size": 64}), checkpoint)
+        train_run(make_spec(optimisation={"lr": 1e30, "batch_size": 64}), checkpoints)
 
 
-def test_a_last_batch_of_one_is_left_out(make_spec: MakeSpec, train_run: TrainRun, checkpoint: Path) -> None:
+def test_a_last_batch_of_one_is_left_out(make_spec: MakeSpec, train_run: TrainRun, checkpoints: Path) -> None:
     """Batch norm cannot train on one image of one pixel; 65 images in batches of 32 are two steps of 32."""
     spec = make_spec(dataset={"train_images": 65}, epochs=1)
-    trained = train_run(spec, checkpoint)
+    trained = train_run(spec, checkpoints)
     assert trained.history[0].train_acc * 64 == pytest.approx(round(trained.history[0].train_acc * 64), abs=1e-9)
 
 
-def test_one_training_image_is_too_few(make_spec: MakeSpec, train_run: TrainRun, checkpoint: Path) -> None:
+def test_one_training_image_is_too_few(make_spec: MakeSpec, train_run: TrainRun, checkpoints: Path) -> None:
     """Batch norm cannot train on it; the study's description or the images' loader says so."""
     with pytest.raises((ValidationError, DataError), match="train_images"):
-        train_run(make_spec(dataset={"train_images": 1}), checkpoint)
+        train_run(make_spec(dataset={"train_images": 1}), checkpoints)
 
 
-def test_training_learns(make_spec: MakeSpec, train_run: TrainRun, checkpoint: Path) -> None:
+def test_training_learns(make_spec: MakeSpec, train_run: TrainRun, checkpoints: Path) -> None:
     """On 400 digits a network of width 8 is far above chance (10%) within five epochs."""
     spec = make_spec(dataset={"train_images": 400, "validation_images": 300}, model={"width": 8}, epochs=5)
-    assert train_run(spec, checkpoint).history[-1].val_acc > 0.5
+    assert train_run(spec, checkpoints).history[-1].val_acc > 0.5

@@ -1,4 +1,4 @@
-"""The networks against torchvision's own, and their streams of initial numbers."""
+"""The networks by name: ResNets against torchvision's own, features of all, and streams of initial numbers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import pytest
 import torch
 from torch import nn
 
+from harness.errors import StudyError
 from harness.study.spec import Architecture, Model, Stem
-from harness.training.architectures import LAYOUTS
+from harness.training.architectures import LAYOUTS, channels
 from harness.training.checkpoint import tensors_digest
-from harness.training.models import build, projections
+from harness.training.models import Network, build
 from harness.training.vision import torchvision
 
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
+RESNETS: tuple[Architecture, ...] = ("resnet18", "resnet34", "resnet50", "resnet101")
 PLAIN = Model(width=64, zero_init_residual=False)
 TINY = Model(width=4, zero_init_residual=True)
 # Trainable parameters with the CIFAR stem and 10 classes, as the literature gives them for torchvision's layouts.
@@ -51,10 +53,10 @@ def test_width_64_and_imagenet_stem_are_torchvisions_own(architecture: Architect
     with torch.inference_mode():
         expected = theirs(images)
         assert torch.equal(ours(images), expected)
-        assert torch.equal(ours.features_and_logits(images)[1], expected)
+        assert torch.equal(ours.outputs(images).logits, expected)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", RESNETS)
 def test_cifar_stem_has_the_known_number_of_parameters(architecture: Architecture) -> None:
     """As counted in torchvision's network with the stem replaced, and as published."""
     with torch.device("meta"):  # shapes without numbers
@@ -74,37 +76,102 @@ def test_cifar_stem_computes_as_torchvision_does() -> None:
         assert torch.equal(ours(images), theirs(images))
 
 
-@pytest.mark.parametrize("stem", get_args(Stem))
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("architecture", "stem"),
+    [*((architecture, "cifar") for architecture in ARCHITECTURES), *((name, "imagenet") for name in RESNETS)],
+)
 def test_features_have_the_shapes_that_the_layouts_say(architecture: Architecture, stem: Stem) -> None:
-    """Four maps; channels as `Layout.channels`, edges halved from stage to stage (ImageNet's stem: a quarter first)."""
+    """A map a stage; channels as `channels`, edges halved from stage to stage (ImageNet's stem: a quarter first)."""
     network = build(architecture, stem, TINY, 10, "student", 0).eval()
     with torch.inference_mode():
-        features, logits = network.features_and_logits(torch.zeros(2, 3, 32, 32))
-    edges = (32, 16, 8, 4) if stem == "cifar" else (8, 4, 2, 1)
-    channels = LAYOUTS[architecture].channels(4)
+        features, logits = network.outputs(torch.zeros(2, 3, 32, 32))
+    first = 32 if stem == "cifar" else 8
     assert [tuple(each.shape) for each in features] == [
-        (2, number, edge, edge) for number, edge in zip(channels, edges, strict=True)
+        (2, number, first // 2**stage, first // 2**stage) for stage, number in enumerate(channels(architecture, 4))
     ]
+    assert len(features) == (4 if architecture in RESNETS else 3)
     assert tuple(logits.shape) == (2, 10)
 
 
-@pytest.mark.parametrize("last", [1, 2, 3, 4])
-def test_a_feature_map_teaches_every_layer_before_it(last: int) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "last"), [*(("resnet18", n) for n in range(1, 5)), *(("wrn16_1", n) for n in range(1, 4))]
+)
+def test_a_feature_map_teaches_every_layer_before_it(architecture: Architecture, last: int) -> None:
     """Feature-KD's gradients reach the stem and all stages up to the map's own, and nothing after it."""
-    network = build("resnet18", "cifar", Model(width=4, zero_init_residual=False), 10, "student", 0)
-    features, _ = network.features_and_logits(torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
+    network = build(architecture, "cifar", Model(width=4, zero_init_residual=False), 10, "student", 0)
+    features, _ = network.outputs(torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
     features[last - 1].square().sum().backward()
     taught = {name for name, parameter in network.named_parameters() if parameter.grad is not None}
     stages = ("conv1.", "bn1.", *(f"layer{number}." for number in range(1, last + 1)))
     assert taught == {name for name, _ in network.named_parameters() if name.startswith(stages)}
 
 
-@pytest.mark.parametrize(("architecture", "expansion"), [("resnet34", 1), ("resnet101", 4)])
-def test_channels_double_from_stage_to_stage(architecture: Architecture, expansion: int) -> None:
-    """Width 12 gives 12, 24, 48, 96 channels; bottleneck blocks put out four times as many."""
-    expected = tuple(expansion * channels for channels in (12, 24, 48, 96))
-    assert LAYOUTS[architecture].channels(12) == expected
+@pytest.mark.parametrize("architecture", ["resnet18", "resnet50", "wrn16_2"])
+def test_networks_stay_channels_last(architecture: Architecture) -> None:
+    """No layer is given the other memory format, which would cost a copy each time."""
+    network = build(architecture, "cifar", TINY, 10, "student", 0).to(memory_format=torch.channels_last)
+    formats: list[bool] = []
+
+    def note(_: nn.Module, given: tuple[torch.Tensor]) -> None:
+        formats.append(given[0].is_contiguous(memory_format=torch.channels_last))
+
+    layers = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.BatchNorm2d)]
+    for layer in layers:
+        layer.register_forward_pre_hook(note)
+    images = torch.zeros(2, 3, 8, 8)
+    network(images.to(memory_format=torch.channels_last))
+    assert formats == [True] * len(layers)
+    network(images)
+    assert not formats[len(layers)]
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "wrn16_1"])
+def test_a_forward_pass_gives_the_logits_of_outputs(architecture: Architecture) -> None:
+    """To the bit: one network, whether its features are asked for or not."""
+    network = build(architecture, "cifar", PLAIN.model_copy(update={"width": 8}), 10, "student", 0).eval()
+    images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(network(images), network.outputs(images).logits)
+
+
+def test_a_network_must_say_what_it_puts_out() -> None:
+    """The base class is no network."""
+    with pytest.raises(NotImplementedError):
+        Network()(torch.zeros(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "expected"),
+    [
+        ("resnet34", (12, 24, 48, 96)),
+        ("resnet101", (48, 96, 192, 384)),  # bottleneck blocks put out four times as many
+        ("wrn28_1", (3, 6, 12)),
+        ("wrn28_4", (12, 24, 48)),
+    ],
+)
+def test_channels_double_from_stage_to_stage(architecture: Architecture, expected: tuple[int, ...]) -> None:
+    """At width 12: ResNets begin with 12 channels, WideResNets with 3 (16 at width 64) times their widening factor."""
+    assert channels(architecture, 12) == expected
+
+
+def test_every_architecture_has_a_layout() -> None:
+    """None is forgotten when one is added."""
+    assert set(LAYOUTS) == set(ARCHITECTURES)
+
+
+@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name not in RESNETS])
+def test_wide_resnets_have_no_imagenet_stem(architecture: Architecture) -> None:
+    """The sentence says what to change."""
+    with pytest.raises(StudyError, match=f"stem: expected cifar for {architecture}, found imagenet.*`stem_ablation`"):
+        build(architecture, "imagenet", TINY, 10, "student", 0)
+
+
+def test_a_width_that_breaks_a_channel_is_refused() -> None:
+    """16 * 6 / 64 channels are one and a half; ResNets take any width."""
+    odd = Model(width=6, zero_init_residual=False)
+    with pytest.raises(StudyError, match=r"model\.width: expected a multiple of 4 for wrn16_1.*found 6"):
+        build("wrn16_1", "cifar", odd, 10, "student", 0)
+    assert build("resnet18", "cifar", odd, 10, "student", 0).outputs(torch.zeros(2, 3, 8, 8)).features[0].shape[1] == 6
 
 
 def test_width_scales_every_layer() -> None:
@@ -137,54 +204,34 @@ def test_residual_blocks_start_at_zero_if_asked(architecture: Architecture, last
         assert bool((norm.weight == start).all()), name
 
 
-def digest(*name: str | int) -> str:
+def digest(architecture: Architecture, *name: str | int) -> str:
     """Digest of a freshly built small network."""
-    return tensors_digest(build("resnet18", "cifar", TINY, 10, *name).state_dict())
+    return tensors_digest(build(architecture, "cifar", TINY, 10, *name).state_dict())
 
 
-def test_a_name_is_an_initialisation() -> None:
+@pytest.mark.parametrize("architecture", ["resnet18", "wrn16_1"])
+def test_a_name_is_an_initialisation(architecture: Architecture) -> None:
     """The same role and seed give the same network; another role or seed another one."""
-    assert digest("student", 0) == digest("student", 0)
-    assert len({digest("student", 0), digest("student", 1), digest("teacher", 0)}) == 3
+    assert digest(architecture, "student", 0) == digest(architecture, "student", 0)
+    assert len({digest(architecture, *name) for name in (("student", 0), ("student", 1), ("teacher", 0))}) == 3
 
 
-def test_building_neither_reads_nor_moves_the_global_generator() -> None:
+@pytest.mark.parametrize("architecture", ["resnet18", "wrn16_1"])
+def test_building_neither_reads_nor_moves_the_global_generator(architecture: Architecture) -> None:
     """Whatever was drawn before gives the same network, and what is drawn after does not depend on it."""
     torch.manual_seed(1)
-    first = digest("student", 0)
+    first = digest(architecture, "student", 0)
     after_building = torch.rand(3)
     torch.manual_seed(1)
     assert torch.equal(torch.rand(3), after_building)
-    assert digest("student", 0) == first
+    assert digest(architecture, "student", 0) == first
 
 
-def test_projections_map_student_channels_to_teacher_channels() -> None:
-    """Four 1x1 convolutions without bias, from the student's real features to the teacher's."""
-    layers = projections("resnet18", "resnet50", 4, "student", 0)
-    images = torch.zeros(2, 3, 8, 8)
-    student = build("resnet18", "cifar", TINY, 10, "student", 0).eval()
-    teacher = build("resnet50", "cifar", TINY, 10, "teacher", 0).eval()
-    for layer, ours, theirs in zip(
-        layers, student.features_and_logits(images)[0], teacher.features_and_logits(images)[0], strict=True
-    ):
-        assert layer.bias is None
-        assert layer.kernel_size == (1, 1)
-        assert layer(ours).shape == theirs.shape
-
-
-def test_projections_start_xavier_uniform() -> None:
-    """Glorot and Bengio 2010: uniform on +-sqrt(6 / (fan in + fan out)), so nothing beyond and the edge nearly met."""
-    for layer, channels in zip(projections("resnet18", "resnet50", 64, "student", 0), (64, 128, 256, 512), strict=True):
-        bound = math.sqrt(6 / (channels + 4 * channels))
-        largest = float(layer.weight.detach().abs().max())
-        assert 0.999 * bound < largest <= bound
-        assert float(layer.weight.detach().std()) == pytest.approx(bound / math.sqrt(3), rel=0.02)
-
-
-def test_projections_have_a_stream_of_their_own() -> None:
-    """Named like the run, and untouched by the global generator."""
+def test_building_seeds_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`torch.manual_seed` would seed every GPU's generator too, and leave it so."""
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
     torch.manual_seed(0)
-    one = tensors_digest(projections("resnet18", "resnet34", 4, "student", 0).state_dict())
-    torch.manual_seed(1)
-    assert tensors_digest(projections("resnet18", "resnet34", 4, "student", 0).state_dict()) == one
-    assert tensors_digest(projections("resnet18", "resnet34", 4, "student", 1).state_dict()) != one
+    assert seeded == [0]
+    build("resnet18", "cifar", TINY, 10, "student", 0)
+    assert seeded == [0]

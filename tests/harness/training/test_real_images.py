@@ -81,7 +81,7 @@ def test_a_pair_learns_from_photographs_and_repeats_to_the_bit(
     """
     teacher_spec = spec_of(role="teacher", architecture="resnet34", epochs=2)
     teacher = train_run(teacher_spec, tmp_path / "teacher")
-    spec = spec_of(method="logit", alpha=0.5, temperature=4.0, teacher=teacher_spec, epochs=2)
+    spec = spec_of(method="logit", hyperparameters={"alpha": 0.5, "temperature": 4.0}, teacher=teacher_spec, epochs=2)
     first, second = (train_run(spec, tmp_path / name, teacher.best_weights) for name in ("first", "second"))
     assert max(epoch.val_acc for run in (teacher, first) for epoch in run.history) > 0.17
     assert tensors_digest(first.best_weights) == tensors_digest(second.best_weights)

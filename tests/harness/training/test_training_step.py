@@ -8,7 +8,7 @@ every tensor, so that rounding hides nothing; in float32, which runs really use,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from harness.study.spec import RunSpec
-from harness.training.augment import pad, random_views
+from harness.training.augment import crop, draw_views, pad
 from harness.training.checkpoint import restore
 from harness.training.data import load
 from harness.training.loop import Epoch, Trained
-from harness.training.models import build, projections
+from harness.training.methods.method import make
+from harness.training.models import Outputs, build
 from harness.training.streams import stream
 
 MakeSpec = Callable[..., RunSpec]
@@ -56,9 +57,14 @@ def spec_of(make_spec: MakeSpec, teacher: RunSpec) -> Callable[..., RunSpec]:
     def make(method: str, clip_norm: float = 1.0, epochs: int = 2, batch_size: int = 32) -> RunSpec:
         fields: dict[str, object] = {}
         if method == "logit":
-            fields = {"method": "logit", "alpha": 0.3, "temperature": 3.0, "teacher": teacher}
+            fields = {"method": "logit", "hyperparameters": {"alpha": 0.3, "temperature": 3.0}, "teacher": teacher}
         elif method != "none":
-            fields = {"method": "feature", "alpha": 0.3, "clip_projections": method == "feature", "teacher": teacher}
+            fields = {
+                "method": "feature",
+                "hyperparameters": {"alpha": 0.3},
+                "clip_projections": method == "feature",
+                "teacher": teacher,
+            }
         return make_spec(
             dataset={"crop_padding": 0},
             optimisation={"clip_norm": clip_norm, "batch_size": batch_size},
@@ -84,11 +90,11 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def distillation(
-    spec: RunSpec, features: list[Tensor], logits: Tensor, taught: tuple[list[Tensor], Tensor], maps: list[Tensor]
+    spec: RunSpec, features: Sequence[Tensor], logits: Tensor, taught: Outputs, maps: list[Tensor]
 ) -> Tensor:
     """T^2 KL for Logit-KD; for Feature-KD MSE plus half of one minus cosine, mean over layers."""
     if spec.method == "logit":
-        t = spec.temperature or math.nan
+        t = spec.hyperparameter("temperature") or math.nan
         p, q = (taught[1] / t).softmax(1), (logits / t).softmax(1)
         return t**2 * (p * (p.log() - q.log())).sum(1).mean()
     layers = []
@@ -116,11 +122,7 @@ def plain_run(spec: RunSpec, teacher_weights: Mapping[str, Tensor]) -> Plain:
         teacher = build(spec.teacher.architecture, "cifar", spec.model, 10, "teacher", 0).eval()
         teacher.load_state_dict(dict(teacher_weights))
         if spec.method == "feature":
-            maps = list(
-                projections(
-                    spec.architecture, spec.teacher.architecture, spec.model.width, spec.role, spec.seed
-                ).parameters()
-            )
+            maps = list(make(spec).parameters())
     padding = spec.dataset.crop_padding
     padded = pad(data.train_images, padding)
     momenta: list[Tensor | None] = [None] * len(parameters + maps)
@@ -128,22 +130,25 @@ def plain_run(spec: RunSpec, teacher_weights: Mapping[str, Tensor]) -> Plain:
     for epoch in range(1, spec.epochs + 1):
         lr = sgd.lr_min + (sgd.lr - sgd.lr_min) * (1 + math.cos(math.pi * (epoch - 1) / spec.epochs)) / 2
         order = torch.randperm(len(data.train_labels), generator=stream("order", spec.role, spec.seed, epoch))
-        augmentation = stream("augment", spec.role, spec.seed, epoch)
+        views = draw_views(len(order), stream("augment", spec.role, spec.seed, epoch), padding)
         seen = []
-        for index in order.split(sgd.batch_size):
-            views = random_views(
-                padded, index, augmentation, padding=padding, horizontal_flip=spec.dataset.horizontal_flip
+        for start in range(0, len(order), sgd.batch_size):
+            batch = slice(start, start + sgd.batch_size)
+            index, flip = order[batch], spec.dataset.horizontal_flip
+            pixels = (
+                crop(padded, index, views[batch], padding=padding, horizontal_flip=flip).to(torch.get_default_dtype())
+                / 255
             )
-            pixels = views.to(torch.get_default_dtype()) / 255
             images = (pixels - data.mean.view(1, 3, 1, 1)) / data.std.view(1, 3, 1, 1)
-            features, logits = student.features_and_logits(images)
+            features, logits = student.outputs(images)
             ce = loss = cross_entropy(logits, data.train_labels[index])
             kd = torch.tensor(0.0)
             if teacher is not None:
                 with torch.no_grad():
-                    taught = teacher.features_and_logits(images)
+                    taught = teacher.outputs(images)
                 kd = distillation(spec, features, logits, taught, maps)
-                loss = (spec.alpha or 0.0) * kd + (1 - (spec.alpha or 0.0)) * ce
+                alpha = spec.hyperparameter("alpha") or math.nan
+                loss = alpha * kd + (1 - alpha) * ce
             gradients = list(torch.autograd.grad(loss, parameters + maps))
             ours, projected = norm(gradients[: len(parameters)]), norm(gradients[len(parameters) :])
             clipped = ours if spec.clip_projections is False else norm(gradients)
@@ -161,16 +166,16 @@ def plain_run(spec: RunSpec, teacher_weights: Mapping[str, Tensor]) -> Plain:
         epochs.append([sum(column) / len(seen) for column in zip(*seen, strict=True)])
     return Plain(
         {name: tensor.detach() for name, tensor in student.state_dict().items()},
-        {f"{i}.weight": weight.detach() for i, weight in enumerate(maps)},
+        {f"projections.{i}.weight": weight.detach() for i, weight in enumerate(maps)},
         epochs,
     )
 
 
-def trained_weights(spec: RunSpec, checkpoint: Path) -> tuple[Named, Named]:
-    """Student and projections after the last epoch, as the run's checkpoint holds them."""
-    saved = restore(checkpoint, spec.sha256)
+def trained_weights(spec: RunSpec, checkpoints: Path) -> tuple[Named, Named]:
+    """Student and projections after the last epoch, as the run's checkpoints holds them."""
+    saved = restore(checkpoints, spec.sha256, print)
     assert saved is not None
-    return dict(saved.tensors["student"]), dict(saved.tensors.get("projections", {}))
+    return dict(saved.tensors["student"]), dict(saved.tensors.get("method", {}))
 
 
 def furthest(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> float:
@@ -207,14 +212,14 @@ def test_a_run_is_what_the_plain_loop_makes(
     spec_of: Callable[..., RunSpec],
     weights: Named,
     train_run: TrainRun,
-    checkpoint: Path,
+    checkpoints: Path,
 ) -> None:
     """Two epochs of two steps, clipped (gradients are longer than 1) or not: every weight, norm and loss, to 1e-9."""
     spec = spec_of(method, clip_norm)
     history: list[Epoch] = []
-    train_run(spec, checkpoint, None if method == "none" else weights, history.append)
+    train_run(spec, checkpoints, None if method == "none" else weights, history.append)
     plain = plain_run(spec, weights)
-    student, projected = trained_weights(spec, checkpoint)
+    student, projected = trained_weights(spec, checkpoints)
     assert furthest(student, plain.student) < 1e-9
     assert furthest(projected, plain.projections) < 1e-9
     assert bool(projected) == (method in ("feature", "unclipped"))
@@ -227,24 +232,24 @@ def test_a_run_is_what_the_plain_loop_makes(
 
 @pytest.mark.usefixtures("in_float64")
 def test_an_augmented_run_is_what_the_plain_loop_makes(
-    make_spec: MakeSpec, train_run: TrainRun, checkpoint: Path
+    make_spec: MakeSpec, train_run: TrainRun, checkpoints: Path
 ) -> None:
     """Crops, mirrors and noisy labels, at another seed; each epoch of each seed has an order and crops of its own."""
     images = {"crop_padding": 2, "horizontal_flip": True, "label_noise": 0.3}
     spec = make_spec(dataset=images, seed=3, epochs=2)
-    train_run(spec, checkpoint)
-    assert furthest(trained_weights(spec, checkpoint)[0], plain_run(spec, {}).student) < 1e-9
+    train_run(spec, checkpoints)
+    assert furthest(trained_weights(spec, checkpoints)[0], plain_run(spec, {}).student) < 1e-9
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_one_float32_step_is_the_plain_loops(
-    method: str, spec_of: Callable[..., RunSpec], weights: Named, train_run: TrainRun, checkpoint: Path
+    method: str, spec_of: Callable[..., RunSpec], weights: Named, train_run: TrainRun, checkpoints: Path
 ) -> None:
     """One step on all images: all weights together within 1e-6."""
     spec = spec_of(method, clip_norm=0.5, epochs=1, batch_size=64)
-    train_run(spec, checkpoint, None if method == "none" else weights)
+    train_run(spec, checkpoints, None if method == "none" else weights)
     plain = plain_run(spec, weights)
-    student, projected = trained_weights(spec, checkpoint)
+    student, projected = trained_weights(spec, checkpoints)
     assert overall(student, plain.student) < 1e-6
     assert overall(projected, plain.projections) < 1e-6
 
@@ -260,7 +265,10 @@ def test_the_comparison_notices_small_mistakes(spec_of: Callable[..., RunSpec], 
     feature, logit = spec_of("feature"), spec_of("logit")
     mistakes = {
         feature: [feature.model_copy(update={"clip_projections": False}), changed(feature, weight_decay=0.000501)],
-        logit: [changed(logit, momentum=0.901), logit.model_copy(update={"temperature": 3.01})],
+        logit: [
+            changed(logit, momentum=0.901),
+            logit.model_copy(update={"hyperparameters": (("alpha", 0.3), ("temperature", 3.01))}),
+        ],
     }
     for spec, wrong in mistakes.items():
         right = plain_run(spec, weights)
