@@ -11,7 +11,10 @@ def doctor(
     profile: Annotated[str | None, typer.Option(help="Profile (default: params.yaml's).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The findings as JSON, for machines.")] = False,
 ) -> None:
-    """Look over this machine: versions against the locks, device, threads, determinism, disk, images.
+    """Look over this machine: would the study run here, and what do its bits depend on?
+
+    Versions against the locks, device, threads, every thing that changes bits, determinism, the allocator, the study's
+    methods, disk, images.
 
     Exit code 1 if something must be fixed before the study can run, else 0.
 

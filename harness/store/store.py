@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from harness.errors import EnvironmentProblem, StoreError
-from harness.files import sha256_of_file, write_json, write_whole
+from harness.files import sha256_of_file, sync, write_json, write_whole
 from harness.store import record as records
 from harness.store.code import training_code_sha256
 from harness.store.record import RunRecord
@@ -200,4 +200,5 @@ def commit(partial: Path, folder: Path, files: dict[str, bytes], record: RunReco
     folder.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     whole.rename(folder)
+    sync(folder.parent)  # before the checkpoints go: after a power cut there is the run or the way to it
     shutil.rmtree(partial, ignore_errors=True)

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -178,23 +179,28 @@ def test_too_little_disk_is_a_problem(untrained: Tiny, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("grid", "sentence"),
+    ("code", "sentence"),
     [
         (
-            "logit: {alpha: [0.3, 0.7], beta: [2.0]}",
-            "method logit: expected the hyperparameters alpha, temperature, found alpha, beta; correct "
-            "`selection.grid` in the profile.",
+            "from harness.training.methods.logit import LogitKD\nclass CRD(LogitKD):\n  hyperparameters = ('beta',)\n",
+            "method crd: expected the hyperparameters alpha, beta, found alpha, temperature; correct `selection.grid` "
+            "in the profile.",
         ),
-        ("crd: {alpha: [0.5]}", "method crd cannot be imported (No module named 'kdcap_crd'); mend its package"),
+        (
+            "from no_such_package import Memory",
+            "method crd cannot be imported (No module named 'no_such_package'); mend its package",
+        ),
     ],
 )
 def test_a_method_that_cannot_run_is_a_problem(
-    untrained: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grid: str, sentence: str
+    untrained: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, sentence: str
 ) -> None:
-    """Other hyperparameters than the method takes, or a package that announces what it does not have."""
+    """Another package's method that takes other hyperparameters than the grid has, or that misses something."""
     install(tmp_path / "site", "crd", "crd", "kdcap_crd:CRD")
+    (tmp_path / "site" / "kdcap_crd.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path / "site")
-    untrained.edit("logit: {alpha: [0.3, 0.7], temperature: [2.0]}", grid)
+    monkeypatch.delitem(sys.modules, "kdcap_crd", raising=False)
+    untrained.edit("logit: {alpha", "crd: {alpha")
     found = findings(exit_code=1)["methods"]
     assert (found["status"], found["found"]) == ("problem", sentence)
 

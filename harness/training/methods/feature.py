@@ -30,7 +30,8 @@ class FeatureKD(Method):
         super().__init__(student_channels, teacher_channels, hyperparameters, generator)
         self.projections = nn.ModuleList()
         for inputs, outputs in same_stages(student_channels, teacher_channels):
-            layer = nn.Conv2d(inputs, outputs, kernel_size=1, bias=False)
+            # skip_init: torch's own initialisation would draw from the global generator
+            layer = nn.utils.skip_init(nn.Conv2d, inputs, outputs, kernel_size=1, bias=False)
             nn.init.xavier_uniform_(layer.weight, generator=generator)
             self.projections.append(layer)
 
