@@ -16,7 +16,7 @@ from analysis.flags import flags, told_apart
 from analysis.inference.effect_sizes import EffectSize, compare_groups
 from analysis.results import SCHEMA, AlternativeInterval, Analysis, Cell, PowerPoint, Rival, SeedsNeeded
 from analysis.runs.columns import BASELINE, cell_label
-from analysis.runs.frame import accuracy
+from analysis.runs.frame import accuracy, checkpoints, grouped
 from analysis.runs.metric import ACCURACY, Metric
 from analysis.study import multiverse, precision, rivals
 from analysis.study.contrasts import marginal_means, moderation, moderation_id
@@ -121,14 +121,23 @@ def _planned(found: Estimates, margin_pp: float) -> tuple[tuple[PowerPoint, ...]
 
 
 def _effect_sizes(final: pd.DataFrame, metric: Metric) -> tuple[EffectSize, ...]:
-    """Standardised gain of each distilled cell over its student's baseline."""
+    """Standardised gain of each distilled cell over its student's baseline.
+
+    Of cells whose runs share one checkpoint: runs of several are no sample of independent ones, which this is made for.
+    """
+    several = {teacher for teacher, count in checkpoints(grouped(final)).items() if count > 1}
     pct = 100 * accuracy(final, metric)
     cells = dict.fromkeys(zip(final["teacher"], final["student"], final["method"], strict=True))
     rows = []
     for teacher, student, method in cells:
         own = pct[(final["teacher"] == teacher) & (final["student"] == student) & (final["method"] == method)]
         base = pct[(final["student"] == student) & (final["method"] == BASELINE)]
-        if method != BASELINE and len(base) > 1 and np.ptp([*(own - own.mean()), *(base - base.mean())]) > 0:
+        if (
+            method != BASELINE
+            and teacher not in several
+            and len(base) > 1
+            and np.ptp([*(own - own.mean()), *(base - base.mean())]) > 0
+        ):
             rows.append(compare_groups(own.to_list(), base.to_list(), f"gain:{cell_label(teacher, student, method)}"))
     return tuple(rows)
 

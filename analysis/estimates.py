@@ -124,7 +124,9 @@ def estimate_all(
     final, layout, frame = final_frame(runs, metric, student_order)
     by_student, by_pair = student_families(layout), pair_families(final)
     main, by_cell = primary(frame, metric.name, "all"), pairs(frame, metric.name, "all")
-    gaps = rivals.gap_frame(runs, frame, metric, layout.pair)
+    # the extremes of several students answer the claims; what moderates the gain is asked of all
+    asked = layout.pair if layout.named or len(layout.students) == 2 else None  # noqa: PLR2004 - a pair
+    gaps = rivals.gap_frame(runs, frame, metric, asked)
     found = Estimates(final, layout, metric, frame, main, [*main.sources], gaps)
     found.add(main, frame, by_student, second=True)
     found.add(by_cell, frame, by_pair, second=True)
@@ -138,7 +140,7 @@ def estimate_all(
     for source in found.sources:
         found.omnibus += interaction_tests(source, layout.students, layout.methods)
     _add_gain_model(found, frame, layout, metric)
-    _add_gap_model(found, gaps, layout, metric)
+    _add_gap_model(found, rivals.gap_frame(runs, frame, metric, layout.pair), layout, metric)
     _add_ablations(found, runs, final, metric)
     found.history = _add_history(found, runs, final, by_cell.used, history)
     if correct is not None and metric == ACCURACY:
@@ -220,9 +222,10 @@ def _for_new_images(
 ) -> list[Contrast]:
     """Rows for other test images: the seeds' noise and the images' together."""
     blocks = [f"{student}:{seed}" for student, seed in zip(frame["student"], frame["seed"], strict=True)]
-    if not source.fit.model.components:  # without a common effect of a seed, each run is its own
+    if "student:seed" not in source.fit.variances:  # without a common effect of a seed, each run is its own
         blocks = [str(row) for row in range(len(frame))]
-    images = images_of(right, [str(cell) for cell in frame["cell"]], blocks)
+    cells = [f"{cell}:{checkpoint}" for cell, checkpoint in zip(frame["cell"], frame["teacher_seed"], strict=True)]
+    images = images_of(right, cells, blocks)
     rows: list[Contrast] = []
     for family, contrasts in families.items():
         estimates: dict[str, Estimate] = {}

@@ -9,6 +9,7 @@ import pandas as pd
 from analysis.results import Rival
 from analysis.runs.columns import BASELINE
 from analysis.runs.content import missing_cells, suspected_copies, unequal_seeds
+from analysis.runs.frame import checkpoints, grouped
 from analysis.runs.layout import Layout
 from analysis.runs.metric import Metric
 from analysis.runs.table import UNNAMED_TEACHER, distinct_runs
@@ -37,6 +38,7 @@ def flags(
         _singular(fitted, metric),
         *(note for model in fitted for note in model.notes),
         f"Capacity as a moderator is not tested: {layout.no_pair}." if layout.no_pair else "",
+        _extremes(layout),
         _repeated(runs),
     ]
     return tuple(flag for flag in found if flag)
@@ -79,11 +81,28 @@ def _checkpoints(final: pd.DataFrame) -> str:
     teachers = sorted(set(final["teacher"]) - {""})
     if not teachers:
         return ""
+    counts = checkpoints(grouped(final))
+    if max(counts.values()) > 1:
+        told = ", ".join(f"{count} of {teacher}" for teacher, count in counts.items())
+        return (
+            f"Teacher checkpoints are told apart ({told}): intervals hold for these teachers in general, not for these "
+            "checkpoints alone; numbers of seeds needed are with as many checkpoints as here."
+        )
     if teachers == [UNNAMED_TEACHER]:
         return "The table names no teachers: intervals hold for those that were used, and none are compared."
     return (
         "Teacher checkpoints are not told apart: all students of a teacher are taken to share one, so "
         f"intervals hold for these checkpoints of {', '.join(teachers)} only."
+    )
+
+
+def _extremes(layout: Layout) -> str:
+    if layout.pair is None or layout.named or len(layout.students) == 2:  # noqa: PLR2004 - a pair
+        return ""
+    return (
+        f"Of {len(layout.students)} students the smallest and the largest, {layout.pair[0]} and {layout.pair[1]}, are "
+        "compared; every other two are in contrasts.csv (family moderation-others), and --order SMALLER,LARGER asks "
+        "the claims of them."
     )
 
 

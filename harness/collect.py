@@ -20,17 +20,24 @@ from harness.study.study import Study
 from harness.tables import write_table
 from harness.workspace import Workspace
 
+OWN_COLUMN = ("alpha", "temperature")  # hyperparameters that runs.csv gives a column; others share one
+
 
 @dataclass(frozen=True)
 class RunRow:
-    """A line of runs.csv: the columns of the published runs, then where it comes from. Accuracies are fractions."""
+    """A line of runs.csv: the published runs' columns and others beside them, where it comes from, what it cost.
+
+    Accuracies and calibration error are fractions; units of the rest are in the names.
+    """
 
     stage: str
     teacher: str | None
+    teacher_seed: int | None
     student: str
     method: str
     alpha: float | None
     temperature: float | None
+    other_hyperparameters: str
     stem: str
     clip_projections: bool | None
     seed: int
@@ -50,6 +57,12 @@ class RunRow:
     history_sha256: str
     correct_sha256: str
     seconds: float
+    ece: float
+    test_openings: int
+    parameters: int
+    forward_gflop: float
+    latency_ms_batch1: float
+    latency_ms_batch128: float
 
 
 @dataclass(frozen=True)
@@ -102,14 +115,17 @@ def collect(study: Study, workspace: Workspace, *, partial: bool) -> Collected:
 
 
 def _row(profile: str, entry: Entry, record: RunRecord) -> RunRow:
-    spec, follows = record.spec, record.fidelity
+    spec, follows, footprint = record.spec, record.fidelity, record.footprint
+    others = [f"{name}={value:g}" for name, value in spec.hyperparameters if name not in OWN_COLUMN]
     return RunRow(
         stage=entry.phase,
         teacher=spec.teacher.architecture if spec.teacher else None,
+        teacher_seed=spec.teacher.seed if spec.teacher else None,
         student=spec.architecture,
         method=spec.method,
-        alpha=spec.alpha,
-        temperature=spec.temperature,
+        alpha=spec.hyperparameter("alpha"),
+        temperature=spec.hyperparameter("temperature"),
+        other_hyperparameters=" ".join(others),
         stem=spec.stem,
         clip_projections=spec.clip_projections,
         seed=spec.seed,
@@ -129,6 +145,12 @@ def _row(profile: str, entry: Entry, record: RunRecord) -> RunRow:
         history_sha256=record.history_sha256,
         correct_sha256=record.files[records.CORRECT_BEST],
         seconds=record.seconds,
+        ece=record.test_best.ece,
+        test_openings=record.test_openings,
+        parameters=footprint.parameters,
+        forward_gflop=footprint.forward_flop / 1e9,
+        latency_ms_batch1=footprint.latency_ms["1"],
+        latency_ms_batch128=footprint.latency_ms["128"],
     )
 
 

@@ -244,6 +244,10 @@ def run_table(runs: pd.DataFrame, metric: str) -> Table:
         ("Test, best (%)", True, lambda r: percent(r["test_acc_best"])),
         ("Test, last (%)", True, lambda r: percent(r["test_acc_final"])),
     ]
+    if runs["other_hyperparameters"].any():
+        columns.insert(5, ("Others", False, lambda r: r["other_hyperparameters"] or MISSING))
+    if runs["teacher_seed"].notna().any():
+        columns.insert(3, ("Teacher's seed", True, lambda r: number(r["teacher_seed"], "plain")))
     if metric not in ACCURACIES:
         columns.append((f"{metric} (%)", True, lambda r: percent(r[metric])))
     if runs["weights_sha256"].any():

@@ -58,6 +58,7 @@ _METRICS = {
     "agreement": "agreement",
     "kl_t1": "KL at T = 1",
     "kl_t4": "KL at T = 4",
+    "ece": "calibration error",
 }
 _DF_METHODS = {"kenward-roger": "KR", "satterthwaite": "S"}
 _CHOICES = {

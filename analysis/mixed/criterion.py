@@ -210,6 +210,11 @@ class Profiled:
     constant: float
     scale: Floats
 
+    @property
+    def stratified(self) -> bool:
+        """Whether the criterion is a sum over strata: then a response costs next to nothing."""
+        return isinstance(self.residual_part, Strata) and isinstance(self.determinant_part, Strata)
+
     def data(self, y: Floats) -> Data:
         """Reduce responses (B, n)."""
         rest = y - (y @ self.x_basis) @ self.x_basis.T

@@ -10,7 +10,8 @@ import pandas as pd
 from analysis.runs.columns import BASELINE, COLUMNS, ENTRY_KEY, RUN_KEY, STAGES, cell_label, refuse, text_of
 
 DIGESTS = ("weights_sha256", "history_sha256", "correct_sha256")
-MEASURED = ("best_epoch", "val_acc", "test_acc_best", "test_acc_final", "agreement", "kl_t1", "kl_t4")
+MEASURED = ("best_epoch", "val_acc", "test_acc_best", "test_acc_final", "agreement", "kl_t1", "kl_t4", "ece")
+SIZES = ("parameters", "forward_gflop")
 
 Row = dict[Hashable, Any]
 
@@ -33,6 +34,8 @@ def check_together(runs: pd.DataFrame, source: str) -> None:
     _check_one_value(rows, source, "dataset")
     _check_one_value(rows, source, "profile")
     _check_unique(rows, source)
+    _check_checkpoints(rows, source)
+    _check_sizes(rows, source)
     _check_repeats(runs, source)
     _check_copies(rows, source)
 
@@ -61,7 +64,7 @@ def _check_row(run: Row, row: int, source: str) -> None:
         problem = "a teacher is trained without distillation: method must be none"
         refuse(source, row, "method", run["method"], problem)
     if run["method"] == BASELINE:
-        for column in ("teacher", "alpha", "temperature"):
+        for column in ("teacher", "teacher_seed", "alpha", "temperature", "other_hyperparameters"):
             if not (run[column] == "" or pd.isna(run[column])):
                 refuse(source, row, column, run[column], "means nothing for method none; leave it empty")
     elif run["teacher"] == "":
@@ -101,9 +104,32 @@ def _check_unique(rows: list[Row], source: str) -> None:
             refuse(source, row, "seed", run["seed"], f"{problem}; keep one")
 
 
+def _check_checkpoints(rows: list[Row], source: str) -> None:
+    """Of a teacher whose checkpoints are told apart, a run without one could be any's."""
+    first: dict[str, int] = {}
+    for row, run in enumerate(rows):
+        earlier = rows[first.setdefault(run["teacher"], row)]
+        if (text_of(run["teacher_seed"]) == "") != (text_of(earlier["teacher_seed"]) == ""):
+            problem = f"is given for some runs of teacher {run['teacher']} and not for others; fill it in for all"
+            refuse(source, row, "teacher_seed", run["teacher_seed"], problem)
+
+
+def _check_sizes(rows: list[Row], source: str) -> None:
+    """A student with two sizes is two students."""
+    for column in SIZES:
+        first: dict[tuple[str, str], int] = {}
+        for row, run in enumerate(rows):
+            if text_of(run[column]) == "":
+                continue
+            earlier = first.setdefault((run["student"], run["stem"]), row)
+            if rows[earlier][column] != run[column]:
+                problem = f"row {earlier + 2} gives {run['student']} {rows[earlier][column]:g}; one name is one network"
+                refuse(source, row, column, run[column], f"{problem}: correct one, or name them apart")
+
+
 def _check_repeats(runs: pd.DataFrame, source: str) -> None:
-    # seconds may differ: a record may be timed once or carried over
-    same_in_all_stages = (*MEASURED, *own_columns(runs), "run_id", "spec_sha256", *DIGESTS)
+    # seconds and latencies may differ: a record may be timed once or carried over
+    same_in_all_stages = (*MEASURED, *own_columns(runs), *SIZES, "test_openings", "run_id", "spec_sha256", *DIGESTS)
     for _, same in runs.groupby(list(RUN_KEY), dropna=False, sort=False):
         for column in same_in_all_stages if len(same) > 1 else ():
             given = same[column][same[column].notna() & (same[column] != "")]

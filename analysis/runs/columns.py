@@ -18,6 +18,7 @@ from analysis.errors import TableError
 STAGES = ("teachers", "select", "final", "stem_ablation", "bug_ablation")
 BASELINE = "none"
 ACCURACIES = ("test_acc_best", "test_acc_final", "val_acc")
+CALIBRATION = "ece"  # an error that the table may hold and runs may be compared by
 OTHER_NAME = ("accuracy", "test_acc_best")  # what a table of one accuracy a run may call it
 FRACTION_ADVICE = "kdcap compares fractions (accuracy, error rate, F1), so turn a perplexity or a loss into one first"
 LONGEST_FOUND = 60  # characters of a cell that a message repeats
@@ -39,10 +40,12 @@ class Column:
 COLUMNS = (
     Column("stage", "text", filled=True),
     Column("teacher", "text"),
+    Column("teacher_seed", "int", low=0),  # which of the teacher's checkpoints; empty: the only one
     Column("student", "text", required=True, filled=True),
     Column("method", "text", required=True, filled=True),
     Column("alpha", "float", low=0, high=1),
     Column("temperature", "float", low=0),
+    Column("other_hyperparameters", "text"),  # `beta=1000`
     Column("stem", "text"),
     Column("clip_projections", "bool"),
     Column("seed", "int", required=True, filled=True, low=0),
@@ -62,11 +65,19 @@ COLUMNS = (
     Column("history_sha256", "sha256"),
     Column("correct_sha256", "sha256"),
     Column("seconds", "float", low=0),
+    Column(CALIBRATION, "float", low=0, high=1),
+    Column("test_openings", "int", low=0),
+    Column("parameters", "int", low=1),
+    Column("forward_gflop", "float", low=1e-9),  # one operation
+    Column("latency_ms_batch1", "float", low=0),
+    Column("latency_ms_batch128", "float", low=0),
 )
-_SETTING = ("teacher", "student", "method", "alpha", "temperature", "stem", "clip_projections")
-ENTRY_KEY = ("stage", *_SETTING, "seed")
-RUN_KEY = (*_SETTING, "seed", "epochs")
-CELL_SETTING = (*_SETTING, "epochs")
+_SETTING = ("student", "method", "alpha", "temperature", "other_hyperparameters", "stem", "clip_projections")
+# a cell's runs over several checkpoints of its teacher belong together; as runs they differ
+_RUN = ("teacher", "teacher_seed", *_SETTING, "seed")
+ENTRY_KEY = ("stage", *_RUN)
+RUN_KEY = (*_RUN, "epochs")
+CELL_SETTING = ("teacher", *_SETTING, "epochs")
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 _LARGEST_INT = 2**63 - 1  # what an int64 column holds

@@ -33,13 +33,12 @@ def missing_cells(final: pd.DataFrame) -> tuple[str, ...]:
         lacks = [method for method in methods if method not in has]
         if lacks:
             found.append(f"{student} has no final runs of {_listed(lacks)}, which another student has.")
-        for teacher, taught in rows[rows["teacher"] != ""].groupby("teacher"):
+        for (teacher, seed), taught in rows[rows["teacher"] != ""].groupby(["teacher", "teacher_seed"], dropna=False):
             lacks = sorted(has - set(taught["method"]) - {BASELINE})
             if lacks:
-                found.append(
-                    f"{teacher}>{student} has no final runs of {_listed(lacks)}, which {student} learned from "
-                    "another teacher."
-                )
+                pair = f"{teacher}>{student}{_checkpoint(rows, teacher, seed)}"
+                which = f"which {student} learned from another teacher"
+                found.append(f"{pair} has no final runs of {_listed(lacks)}, {which}.")
     return tuple(found)
 
 
@@ -57,10 +56,11 @@ def unequal_seeds(final: pd.DataFrame) -> tuple[str, ...]:
     for student, rows in final.groupby("student"):
         seeds_of[str(student)] = everything = set(rows["seed"])
         lacking: dict[tuple[int, ...], list[str]] = {}
-        for (teacher, method), cell in rows.groupby(["teacher", "method"]):
+        for (teacher, teacher_seed, method), cell in rows.groupby(["teacher", "teacher_seed", "method"], dropna=False):
             missing = tuple(sorted(everything - set(cell["seed"])))
             if missing:
-                lacking.setdefault(missing, []).append(cell_label(str(teacher), str(student), str(method)))
+                label = cell_label(str(teacher), str(student), str(method))
+                lacking.setdefault(missing, []).append(label + _checkpoint(rows, teacher, teacher_seed))
         for missing, cells in lacking.items():
             verb, noun = ("lacks" if len(cells) == 1 else "lack"), ("seed" if len(missing) == 1 else "seeds")
             found.append(f"{_listed(cells)} {verb} {noun} {_listed(missing)}, which other cells of {student} have.")
@@ -95,6 +95,12 @@ def suspected_copies(runs: pd.DataFrame) -> tuple[str, ...]:
             equal = [name for name in measured if same[name].notna().all()]
             found.append(f"Runs of {cell} with {_listed(which)} have the same {_listed(equal)}: one run copied?")
     return tuple(found)
+
+
+def _checkpoint(rows: pd.DataFrame, teacher: object, seed: object) -> str:
+    """Which of a teacher's checkpoints is meant, where it has several; else nothing."""
+    known = set(rows.loc[rows["teacher"] == teacher, "teacher_seed"].dropna())
+    return f" (teacher seed {seed})" if len(known) > 1 else ""
 
 
 def _listed(items: Sequence[object]) -> str:

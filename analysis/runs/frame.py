@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.errors import TableError
-from analysis.runs.columns import BASELINE, cell_label
+from analysis.runs.columns import BASELINE, cell_label, text_of
 from analysis.runs.layout import Layout, layout_of
 from analysis.runs.metric import Metric
 from analysis.runs.table import finals
@@ -41,6 +41,34 @@ def final_frame(
     return final, layout, model_frame(final, 100 * accuracy(final, metric), students_of(layout), layout.methods)
 
 
+def grouped(rows: pd.DataFrame) -> pd.DataFrame:
+    """What random effects group runs by.
+
+    Args:
+        rows: Rows of a checked table.
+
+    Returns:
+        student, method, teacher (`alone` for a baseline), teacher_seed (text; empty where it is not known), seed, and
+        kd (0 for a baseline, 1 otherwise).
+    """
+    return pd.DataFrame(
+        {
+            "student": rows["student"].to_numpy(),
+            "method": rows["method"].to_numpy(),
+            "teacher": rows["teacher"].replace("", ALONE).to_numpy(),
+            "teacher_seed": [text_of(seed) for seed in rows["teacher_seed"]],
+            "seed": rows["seed"].to_numpy(),
+            "kd": (rows["method"] != BASELINE).astype(float).to_numpy(),
+        }
+    )
+
+
+def checkpoints(frame: pd.DataFrame) -> dict[str, int]:
+    """How many checkpoints of each teacher taught the distilled runs of a frame, as `grouped` names them."""
+    taught = frame[frame["kd"] > 0].groupby("teacher")["teacher_seed"].nunique()
+    return {str(teacher): int(count) for teacher, count in taught.items()}
+
+
 def model_frame(
     final: pd.DataFrame, y: pd.Series[float], students: Sequence[str], methods: Sequence[str]
 ) -> pd.DataFrame:
@@ -53,23 +81,11 @@ def model_frame(
         methods: Methods in order, without the baseline, which comes first.
 
     Returns:
-        y, student, method (categorical, in order), teacher (`alone` for a baseline), seed, kd (0 for a baseline, 1
-        otherwise), cell (`teacher>student:method`, categorical) and `row`, the row's place in `final`.
+        y, the columns of `grouped` (student and method categorical, in order), cell (`teacher>student:method`,
+        categorical) and `row`, the row's place in `final`.
     """
-    frame = pd.DataFrame(
-        {
-            "y": y.to_numpy(),
-            "student": final["student"].to_numpy(),
-            "method": final["method"].to_numpy(),
-            "teacher": final["teacher"].replace("", ALONE).to_numpy(),
-            "seed": final["seed"].to_numpy(),
-            "kd": (final["method"] != BASELINE).astype(float).to_numpy(),
-            "cell": [
-                cell_label(*names) for names in zip(final["teacher"], final["student"], final["method"], strict=True)
-            ],
-            "row": range(len(final)),
-        }
-    )
+    cells = [cell_label(*names) for names in zip(final["teacher"], final["student"], final["method"], strict=True)]
+    frame = grouped(final).assign(y=y.to_numpy(), cell=cells, row=range(len(final)))
     frame = frame[frame["student"].isin(students)].reset_index(drop=True)
     present = [name for name in (BASELINE, *methods) if name in set(frame["method"])]
     frame["student"] = pd.Categorical(frame["student"], [name for name in students if name in set(frame["student"])])
@@ -104,19 +120,21 @@ def gain_frame(frame: pd.DataFrame) -> pd.DataFrame:
 def unit_gains(frame: pd.DataFrame, method: str) -> dict[str, pd.Series[float]]:
     """Mean gain under a method of each student and seed, averaged over teachers: student -> gain by seed.
 
-    Only seeds at which every teacher's run is there count: the mean of other seeds would be of other teachers.
+    Only seeds at which the runs of every teacher's every checkpoint are there count: the mean of other seeds would be
+    of other teachers.
     """
     gains = gain_frame(frame[frame["method"].isin([BASELINE, method])])
     found: dict[str, pd.Series[float]] = {}
     for student, rows in gains.groupby("student", observed=True):
         seeds = rows.groupby("seed")["y"].agg(["mean", "size"])
-        found[str(student)] = seeds.loc[seeds["size"] == rows["teacher"].nunique(), "mean"]
+        taught_by_each = len(rows[["teacher", "teacher_seed"]].drop_duplicates())
+        found[str(student)] = seeds.loc[seeds["size"] == taught_by_each, "mean"]
     return found
 
 
 def students_of(layout: Layout) -> tuple[str, ...]:
-    """The students of the layout, the pair in the order that was given."""
-    if layout.pair is None:
+    """The students of the layout, a pair that was named in the order that was given."""
+    if layout.pair is None or not layout.named:
         return layout.students
     return (*layout.pair, *(name for name in layout.students if name not in layout.pair))
 

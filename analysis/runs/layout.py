@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.errors import TableError
+from analysis.runs.checks import SIZES
 from analysis.runs.table import BASELINE, UNNAMED_TEACHER, cell_label
+from analysis.study.capacity import CAPACITIES, Capacity
 
 # a t interval needs a spread, and a spread needs two
 FEWEST_SEEDS = 2
@@ -23,10 +25,12 @@ class Layout:
     Attributes:
         students: Architectures, smaller first where their order is known.
         methods: Distillation methods with runs, in alphabetical order.
-        pair: The smaller and the larger student, None where moderation cannot be asked.
+        pair: The smaller and the larger student to compare, None where moderation cannot be asked.
         no_pair: Why `pair` is None, as a clause; empty otherwise.
         shared_teachers: Teachers that taught both students of `pair` by the same methods.
-        seeds: Runs in the smallest cell.
+        seeds: Seeds in the cell that has fewest.
+        ordered: Whether the order of `students` is known.
+        named: Whether `pair` was named, not taken from the order of all.
     """
 
     students: tuple[str, ...]
@@ -35,6 +39,8 @@ class Layout:
     no_pair: str
     shared_teachers: tuple[str, ...]
     seeds: int
+    ordered: bool = True
+    named: bool = False
 
 
 def layout_of(final: pd.DataFrame, student_order: Sequence[str] | None = None) -> Layout:
@@ -42,7 +48,7 @@ def layout_of(final: pd.DataFrame, student_order: Sequence[str] | None = None) -
 
     Args:
         final: Checked rows of stage `final`.
-        student_order: The two students to compare, smaller first; by default two ResNets by depth.
+        student_order: The two students to compare, smaller first; by default the smallest and the largest.
 
     Raises:
         TableError: A cell has fewer than two seeds, or `student_order` names a student without runs.
@@ -55,11 +61,37 @@ def layout_of(final: pd.DataFrame, student_order: Sequence[str] | None = None) -
             f"stage `final` has {fewest} run of {label}; an interval needs at least {FEWEST_SEEDS} seeds "
             "a cell: train more seeds or leave the cell out."
         )
-    present = sorted(final["student"].unique(), key=lambda name: (_depth(name) or 0, name))
-    pair, no_pair = _pair(present, student_order)
+    ranks = _ranks(final)
+    present = sorted(final["student"].unique(), key=lambda name: (ranks.get(name, 0), name))
+    ordered = len(set(ranks.values())) == len(present)
+    pair, no_pair = _pair(present, student_order, ordered=ordered)
     methods = tuple(sorted(set(final["method"]) - {BASELINE}))
     shared = _shared_teachers(final, pair) if pair else ()
-    return Layout(tuple(present), methods, pair, no_pair, shared, fewest)
+    seeds = int(final.groupby(["teacher", "student", "method"])["seed"].nunique().min())
+    return Layout(tuple(present), methods, pair, no_pair, shared, seeds, ordered, named=student_order is not None)
+
+
+def student_sizes(final: pd.DataFrame) -> dict[str, Capacity]:
+    """Size of each student: what the table says, else what is known of the study's architectures.
+
+    Args:
+        final: Checked rows of stage `final`.
+
+    Returns:
+        By student; those of unknown size are left out.
+    """
+    given = final.groupby("student")[list(SIZES)].first().dropna().astype(float)
+    told = {str(name): Capacity(int(size[SIZES[0]]), size[SIZES[1]]) for name, size in given.iterrows()}
+    return {name: size for name in final["student"].unique() if (size := told.get(name) or CAPACITIES.get(name))}
+
+
+def _ranks(final: pd.DataFrame) -> dict[str, int]:
+    """What orders the students: parameters where all are known, else the depth of those that are ResNets by name."""
+    students = set(final["student"])
+    sizes = student_sizes(final)
+    if sizes.keys() == students:
+        return {name: size.parameters for name, size in sizes.items()}
+    return {name: depth for name in students if (depth := _depth(name)) is not None}
 
 
 def cell_sizes(final: pd.DataFrame) -> Mapping[str, int]:
@@ -73,7 +105,7 @@ def _depth(student: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def _pair(present: Sequence[str], order: Sequence[str] | None) -> tuple[tuple[str, str] | None, str]:
+def _pair(present: Sequence[str], order: Sequence[str] | None, *, ordered: bool) -> tuple[tuple[str, str] | None, str]:
     if order is not None:
         if len(set(order)) != 2 or len(order) != 2:  # noqa: PLR2004 - a pair
             raise TableError(
@@ -83,20 +115,19 @@ def _pair(present: Sequence[str], order: Sequence[str] | None) -> tuple[tuple[st
         if absent:
             raise TableError(f"student {absent[0]} has no final runs; the table has {', '.join(present)}.")
         return (order[0], order[1]), ""
+    if ordered and len(present) > 1:
+        return (present[0], present[-1]), ""
     if len(present) != 2:  # noqa: PLR2004 - a pair
         return (
             None,
             f"it compares two students, and the final runs have {len(present)} ({', '.join(present)})"
             + ("; name two with --order SMALLER,LARGER" if len(present) > 1 else ""),
         )
-    depths = [_depth(student) for student in present]
-    if None in depths or depths[0] == depths[1]:
-        return (
-            None,
-            f"the names {present[0]} and {present[1]} do not tell which student is larger; give their order "
-            "with --order SMALLER,LARGER",
-        )
-    return (present[0], present[1]), ""
+    return (
+        None,
+        f"the names {present[0]} and {present[1]} do not tell which student is larger; give their order "
+        "with --order SMALLER,LARGER",
+    )
 
 
 def _shared_teachers(final: pd.DataFrame, pair: tuple[str, str]) -> tuple[str, ...]:

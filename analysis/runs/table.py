@@ -18,6 +18,7 @@ from analysis.runs.checks import check_together
 from analysis.runs.columns import (
     ACCURACIES,
     BASELINE,
+    CALIBRATION,
     CELL_SETTING,
     COLUMNS,
     ENTRY_KEY,
@@ -107,7 +108,7 @@ def finals(runs: pd.DataFrame) -> pd.DataFrame:
     if not twice.empty:
         label = cell_label(*twice.iloc[0][cell])
         raise TableError(
-            f"stage `final` holds {label} under two settings (alpha, temperature, stem, clip_projections, "
+            f"stage `final` holds {label} under two settings (hyperparameters, stem, clip_projections, "
             "epochs); one setting per teacher, student and method can be analysed: keep the chosen one."
         )
     return rows
@@ -124,9 +125,11 @@ def _schema(metric: Metric, source: str) -> tuple[Column, ...]:
         raise TableError(
             f"{source}: {metric.name} is an accuracy, so higher is better; put an error rate into a column of its own."
         )
+    if metric.name == CALIBRATION and metric.higher_is_better:
+        raise TableError(f"{source}: {metric.name} is an error, so lower is better; say so with --lower-is-better.")
     if metric.name in ACCURACIES:
         return COLUMNS
-    if metric.name in [column.name for column in COLUMNS]:
+    if metric.name in {column.name for column in COLUMNS} - {CALIBRATION}:
         raise TableError(
             f"{source}: runs cannot be compared by column {metric.name}, which means something else; choose "
             f"{', '.join(ACCURACIES)} or a column of your own that holds fractions."
@@ -134,6 +137,9 @@ def _schema(metric: Metric, source: str) -> tuple[Column, ...]:
     optional = tuple(
         replace(column, required=False, filled=False) if column.name == ACCURACY.name else column for column in COLUMNS
     )
+    if metric.name == CALIBRATION:
+        return tuple(replace(column, required=True, filled=True) if column.name == CALIBRATION else column
+                     for column in optional)  # fmt: skip
     return (*optional, Column(metric.name, "float", required=True, filled=True, low=0, high=1, advice=FRACTION_ADVICE))
 
 

@@ -12,24 +12,24 @@ from analysis.inference.estimate import Estimate
 from analysis.inference.power import Precision
 from analysis.results import Version
 from analysis.runs.columns import BASELINE, cell_label
-from analysis.runs.frame import accuracy
+from analysis.runs.frame import accuracy, grouped
 from analysis.runs.metric import Metric
-from analysis.study.models import SEEDS, Fitted, Source, Weights, cell_places, fit_model
+from analysis.study.models import Fitted, Source, Weights, cell_places, fit_model, random_part
 
 STEMS = ("cifar", "imagenet")
 FEWEST = 2  # seeds a level: a spread needs two
 CELL = ["teacher", "student", "method"]
-SETTING = [*CELL, "alpha", "temperature", "stem", "epochs"]  # all but what the clipping ablation changes
+# all but what the clipping ablation changes
+SETTING = [*CELL, "teacher_seed", "alpha", "temperature", "other_hyperparameters", "stem", "epochs"]
 
 
 def _levels(rows: pd.DataFrame, y: pd.Series[float], level: pd.Series[str]) -> pd.DataFrame:
-    frame = pd.DataFrame({"y": y, "student": rows["student"], "seed": rows["seed"], "level": level})
-    return frame.assign(level=pd.Categorical(frame["level"])).reset_index(drop=True)
+    return grouped(rows).assign(y=y.to_numpy(), level=pd.Categorical(level.to_numpy()))
 
 
 def _fit(name: str, frame: pd.DataFrame, metric: str) -> Fitted:
     cells = cell_places(frame["level"])
-    return fit_model(name, f"y ~ 0 + level + {SEEDS}", frame, cells, metric=metric, subset="all")
+    return fit_model(name, f"y ~ 0 + level + {random_part(frame)}", frame, cells, metric=metric, subset="all")
 
 
 def stems(runs: pd.DataFrame, metric: Metric) -> tuple[Fitted, pd.DataFrame, dict[str, Weights]] | None:

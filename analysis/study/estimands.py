@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import combinations
 
 import pandas as pd
 
@@ -15,7 +16,11 @@ Families = Mapping[str, Mapping[str, Weights]]
 
 
 def student_families(layout: Layout) -> dict[str, dict[str, Weights]]:
-    """Gains, moderation, and feature's lead over logit, in cells `student:method`."""
+    """Gains, moderation, and feature's lead over logit, in cells `student:method`.
+
+    Claims are about one pair of students; every other two, where there are more and their order is known, are a family
+    of their own.
+    """
     families = {"gains": {f"gain:{s}:{m}": gain(s, m) for s in layout.students for m in layout.methods}}
     if layout.pair is not None:
         smaller, larger = layout.pair
@@ -23,6 +28,14 @@ def student_families(layout: Layout) -> dict[str, dict[str, Weights]]:
         families["feature-logit"] = {
             moderation_id(smaller, larger, "feature", "logit"): moderation(smaller, larger, "feature", "logit")
         }
+    others = {
+        moderation_id(smaller, larger, method): moderation(smaller, larger, method)
+        for smaller, larger in combinations(layout.students, 2)
+        for method in layout.methods
+        if layout.ordered and layout.pair not in ((smaller, larger), (larger, smaller))
+    }
+    if others:
+        families["moderation-others"] = others
     families["feature-logit-students"] = {
         f"lead:feature-logit:{s}": {f"{s}:feature": 1.0, f"{s}:logit": -1.0} for s in layout.students
     }

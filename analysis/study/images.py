@@ -2,7 +2,9 @@
 
 "These images": what other seeds would give on the same test images; every model's own interval. "New images":
 what other seeds would give on other test images drawn as these were; wider, and made here from per-image
-correctness. Teachers are held fixed in both: a cell's runs share theirs.
+correctness. Teachers are held fixed in both: a cell's runs share theirs. Where a teacher has several checkpoints, each
+one's students are a cell here; the model's own interval holds for other checkpoints, and part of their noise over
+images is then counted twice, which errs wide.
 
 Derivation. Let y[r, i] = 100 if run r classifies image i rightly, else 0, for N images. Runs and images are
 crossed random effects (Searle, Casella and McCulloch, Variance Components, 1992, ch. 4; Owen, Ann Appl Stat 1,
@@ -43,7 +45,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.inference.estimate import Estimate
-from analysis.runs.table import BASELINE, cell_label
+from analysis.runs.columns import BASELINE, cell_label, text_of
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -98,17 +100,20 @@ class PairedGain:
         teacher: Architecture.
         student: Architecture.
         method: Distillation method.
-        seeds: Seeds that both cells have, in order.
-        gain_pp: Mean gain over these seeds.
-        these: Paired t for these images; None if the seeds' gains do not differ, so that there is no interval.
+        checkpoints: Seeds of the teacher's checkpoints, in order; one empty text where they are not known.
+        seeds: Seeds that the baseline and every checkpoint's runs have, in order.
+        gain_pp: Mean gain over checkpoints and seeds.
+        these: Paired t over seeds for these images and checkpoints; None if the seeds' gains do not differ, so that
+            there is no interval.
         new: The same for new images; None where `these` is.
-        mcnemar_p: For each seed, the exact two-sided McNemar test of its two networks. It speaks of this one pair of
-            networks on new images, not of the method: other seeds may differ.
+        mcnemar_p: For each checkpoint, and each seed with it, the exact two-sided McNemar test of its two networks. It
+            speaks of this one pair of networks on new images, not of the method: other seeds may differ.
     """
 
     teacher: str
     student: str
     method: str
+    checkpoints: tuple[str, ...]
     seeds: tuple[int, ...]
     gain_pp: float
     these: Estimate | None
@@ -126,7 +131,7 @@ def images_of(correct: Bools, cells: Sequence[str], blocks: Sequence[str]) -> Im
 
     Args:
         correct: Whether a run (row) classifies an image (column) rightly.
-        cells: Each run's teacher, student and method, never pooled over teachers: another teacher is no other seed.
+        cells: Each run's teacher with its checkpoint, student and method: another teacher is no other seed.
         blocks: Each run's group in the model that gives the standard errors, as `student:seed`.
 
     Raises:
@@ -189,16 +194,20 @@ def paired_gains(final: pd.DataFrame, correct: Bools) -> tuple[PairedGain, ...]:
     Returns:
         A row for each teacher, student and method that shares at least two seeds with its baseline.
     """
-    names = zip(final["teacher"], final["student"], final["method"], final["seed"], strict=True)
-    rows = {(str(t), str(s), str(m), int(seed)): position for position, (t, s, m, seed) in enumerate(names)}
+    columns = ["teacher", "teacher_seed", "student", "method", "seed"]
+    rows = {(str(t), text_of(c), str(s), str(m), int(seed)): place
+            for place, (t, c, s, m, seed) in enumerate(final[columns].itertuples(index=False))}  # fmt: skip
     gains = []
-    for teacher, student, method in sorted({key[:3] for key in rows if key[2] != BASELINE}):
-        seeds = sorted(seed for *cell, seed in rows if cell == [teacher, student, method])
-        shared = tuple(seed for seed in seeds if ("", student, BASELINE, seed) in rows)
+    for teacher, student, method in sorted({(t, s, m) for t, _, s, m, _ in rows if m != BASELINE}):
+        own = {(c, seed) for t, c, s, m, seed in rows if (t, s, m) == (teacher, student, method)}
+        checkpoints = tuple(sorted({c for c, _ in own}))
+        seeds = sorted({seed for _, seed in own if ("", "", student, BASELINE, seed) in rows})
+        shared = tuple(seed for seed in seeds if all((c, seed) in own for c in checkpoints))
         if len(shared) > 1:
-            distilled = correct[[rows[teacher, student, method, seed] for seed in shared]]
-            baseline = correct[[rows["", student, BASELINE, seed] for seed in shared]]
-            gains.append(_paired(teacher, student, method, shared, distilled, baseline))
+            distilled = [rows[teacher, c, student, method, seed] for c in checkpoints for seed in shared]
+            baseline = [rows["", "", student, BASELINE, seed] for seed in shared]
+            cell = (teacher, student, method)
+            gains.append(_paired(cell, checkpoints, shared, correct[distilled], correct[baseline]))
     return tuple(gains)
 
 
@@ -214,17 +223,23 @@ def mcnemar(first: Bools, second: Bools) -> Floats:
 
 
 def _paired(
-    teacher: str, student: str, method: str, seeds: tuple[int, ...], distilled: Bools, baseline: Bools
+    cell: tuple[str, str, str], checkpoints: tuple[str, ...], seeds: tuple[int, ...], distilled: Bools, baseline: Bools
 ) -> PairedGain:
-    n, images = distilled.shape
+    n, images = baseline.shape
+    alone = np.tile(baseline, (len(checkpoints), 1))
     # whole images, so that equal gains are equal to the last digit
-    each = (distilled.sum(axis=1) - baseline.sum(axis=1)) * (100 / images)
+    each = (distilled.sum(axis=1) - alone.sum(axis=1)) * (100 / images)
+    each = each.reshape(len(checkpoints), n).mean(axis=0)
     gain_pp = float(each.mean())
     these, new = None, None
     if np.ptp(each) > 0:
         these = Estimate(gain_pp, float(each.std(ddof=1)) / math.sqrt(n), float(n - 1), "paired seeds")
-        names = [cell_label(teacher, student, method)] * n + [cell_label("", student, BASELINE)] * n
-        both = images_of(np.vstack([distilled, baseline]), names, [str(seed) for seed in (*seeds, *seeds)])
-        new = new_images(these, np.repeat([1 / n, -1 / n], n), both)
-    p_values = tuple(float(p) for p in mcnemar(distilled, baseline))
-    return PairedGain(teacher, student, method, seeds, gain_pp, these, new, p_values)
+        # a checkpoint's students are a cell of their own: another teacher is no other seed
+        names = [f"{cell_label(*cell)}:{c}" for c in checkpoints for _ in seeds] + [
+            cell_label("", cell[1], BASELINE)
+        ] * n
+        blocks = [str(seed) for seed in (*seeds * len(checkpoints), *seeds)]
+        weights = np.repeat([1 / len(distilled), -1 / n], [len(distilled), n])
+        new = new_images(these, weights, images_of(np.vstack([distilled, baseline]), names, blocks))
+    p_values = tuple(float(p) for p in mcnemar(distilled, alone))
+    return PairedGain(*cell, checkpoints, seeds, gain_pp, these, new, p_values)

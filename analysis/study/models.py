@@ -18,6 +18,7 @@ from analysis.mixed.fit import Fit, fit_prepared
 from analysis.mixed.inference import DfMethod, Inference
 from analysis.mixed.model import Floats, Model, build
 from analysis.results import ModelFit, VarianceComponent
+from analysis.runs.frame import checkpoints
 from analysis.study import second_engine
 
 ENGINE = "kdcap's own profiled REML (analysis/mixed)"
@@ -166,6 +167,27 @@ def student_method_cells(frame: pd.DataFrame) -> dict[str, int]:
     return cell_places(frame["student"].astype(str) + ":" + frame["method"].astype(str))
 
 
+def random_part(frame: pd.DataFrame) -> str:
+    """The random part of every model of runs.
+
+    Runs of one student and seed share initialisation and data order: `(1 | student:seed)`. Where a teacher has several
+    checkpoints, the students of one share that checkpoint too, and they are no independent replicates: it has an effect
+    on each of its students, and on each of them by each method, and none on baselines (kd is 0). An effect common to
+    all its students would cancel from moderation; it is not a component, since where students do differ it would take
+    up their difference by chance and with it the error of moderation (`docs/statistics.md` has the error rates).
+
+    Args:
+        frame: With the columns of `analysis.runs.frame.grouped`.
+    """
+    taught = frame[frame["kd"] > 0]
+    pair = ["teacher", "teacher_seed", "student"]
+    # an effect of which each run has its own is part of the error
+    if max(checkpoints(frame).values(), default=1) == 1 or not taught.duplicated(pair).any():
+        return SEEDS
+    by_method = len(set(taught["method"])) > 1 and taught.duplicated([*pair, "method"]).any()
+    return f"{SEEDS} + (0 + kd | {':'.join(pair)}{'/method' if by_method else ''})"
+
+
 def _student_by_method(frame: pd.DataFrame) -> str:
     """`student * method`, with the factors that vary."""
     factors = [name for name in ("student", "method") if len(frame[name].cat.categories) > 1]
@@ -173,20 +195,19 @@ def _student_by_method(frame: pd.DataFrame) -> str:
 
 
 def primary(frame: pd.DataFrame, metric: str, subset: str) -> Fitted:
-    """`acc ~ student * method + (1 | student:seed)`, pooled over teachers; cells are `student:method`."""
-    formula = f"y ~ {_student_by_method(frame)} + {SEEDS}"
+    """`acc ~ student * method` and the random part, pooled over teachers; cells are `student:method`."""
+    formula = f"y ~ {_student_by_method(frame)} + {random_part(frame)}"
     return fit_model("primary", formula, frame, student_method_cells(frame), metric=metric, subset=subset)
 
 
 def pairs(frame: pd.DataFrame, metric: str, subset: str) -> Fitted:
     """The same random part, with a free mean for each teacher, student and method."""
-    return fit_model(
-        "pairs", f"y ~ 0 + cell + {SEEDS}", frame, cell_places(frame["cell"]), metric=metric, subset=subset
-    )
+    formula = f"y ~ 0 + cell + {random_part(frame)}"
+    return fit_model("pairs", formula, frame, cell_places(frame["cell"]), metric=metric, subset=subset)
 
 
 def gains(frame: pd.DataFrame, metric: str, subset: str) -> Fitted:
-    """`gain ~ student * method + (1 | teacher) + (1 | student:seed)`, on the gains over the same seed's baseline.
+    """`gain ~ student * method + (1 | teacher)` and the random part, on the gains over the same seed's baseline.
 
     Readers expect it, so it is shown; claims rest on `primary`, where the baseline's own noise is part of the model.
 
@@ -195,7 +216,7 @@ def gains(frame: pd.DataFrame, metric: str, subset: str) -> Fitted:
         metric: Name of the metric that gains are of.
         subset: Name of the rows.
     """
-    formula = f"y ~ {_student_by_method(frame)} + (1 | teacher) + {SEEDS}"
+    formula = f"y ~ {_student_by_method(frame)} + (1 | teacher) + {random_part(frame)}"
     return fit_model("gain", formula, frame, student_method_cells(frame), metric=metric, subset=subset)
 
 

@@ -27,7 +27,7 @@ from analysis.runs.frame import ALONE, accuracy, gain_frame, model_frame, unit_g
 from analysis.runs.layout import Layout
 from analysis.runs.metric import Metric
 from analysis.study.contrasts import LEVEL, holm
-from analysis.study.models import SEEDS, Problems, both_fits, identified
+from analysis.study.models import Problems, both_fits, identified, random_part
 
 
 def _log(value: float) -> float:
@@ -225,18 +225,19 @@ def _ways(
         return _settled(design, frame["y"].to_numpy()) if design else None
 
     gains = gain_frame(data.frame) if data.hyperparameters == SELECTED else None
+    random = random_part(data.frame)
     for name, extra in _RANDOM.items():
-        found = fitted(name, f"y ~ student * method + {SEEDS}{extra}", data.frame)
+        found = fitted(name, f"y ~ student * method + {random}{extra}", data.frame)
         if found is not None:
             for df_method in _df_methods(name, found):
                 yield name, found.answers(data.methods, pair, df_method)
     fits = [("least squares", fitted("least squares", "y ~ student * method", data.frame))]
     if gains is not None:  # with one run a cell, no seed has a gain of its own
         free = "y ~ 0 + student:method"
-        with_teachers = fitted("gain model", f"{free} + (1 | teacher) + {SEEDS}", gains)
+        with_teachers = fitted("gain model", f"{free} + (1 | teacher) + {random}", gains)
         fits += [
-            ("pairs", fitted("pairs", f"y ~ 0 + cell + {SEEDS}", data.frame)),
-            ("gain model", with_teachers or fitted("gain model, no teacher", f"{free} + {SEEDS}", gains)),
+            ("pairs", fitted("pairs", f"y ~ 0 + cell + {random}", data.frame)),
+            ("gain model", with_teachers or fitted("gain model, no teacher", f"{free} + {random}", gains)),
         ]
     for name, found in fits:
         if found is not None:

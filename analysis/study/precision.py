@@ -12,6 +12,7 @@ from analysis.errors import ModelError
 from analysis.inference import power, resampling
 from analysis.inference.estimate import Estimate
 from analysis.mixed import bootstrap
+from analysis.mixed.criterion import Profiled, profiled
 from analysis.mixed.inference import DfMethod
 from analysis.mixed.model import build
 from analysis.mixed.profile import combination_interval
@@ -26,6 +27,7 @@ from analysis.study.planning import Plan
 SEEDS = (2, 3, 5, 7, 10, 15, 20, 30, 50, 100)
 POWERS = (0.8, 0.9)
 DRAWS = 10_000
+CROSSED_DRAWS = 500  # where the criterion is no sum over strata: each response costs a hundred times as much
 
 
 def power_points(
@@ -96,7 +98,8 @@ def alternative_intervals(
     if not contrasts:
         return ()
     combinations = np.stack([source.combination(weights) for _, weights in contrasts.values()])
-    drawn = bootstrap.estimates(source.fit, combinations, DRAWS, generator)
+    draws = _draws(source.fit.problem)
+    drawn = bootstrap.estimates(source.fit, combinations, draws, generator)
     rows = []
     for (name, (method, weights)), combination, simulated in zip(contrasts.items(), combinations, drawn, strict=True):
         dfs: tuple[DfMethod, ...] = ("kenward-roger", "satterthwaite") if source.fit.model.components else ("residual",)
@@ -108,9 +111,13 @@ def alternative_intervals(
         profile = combination_interval(fitted.first.fit.model, combination, LEVEL)
         rows.append(_interval(name, fitted.first.model, "profile likelihood", value, profile))
         ends = (simulated.low, simulated.high)
-        rows.append(_interval(name, source.model, "parametric bootstrap", value, ends, mc=(simulated.end_mc_se, DRAWS)))
+        rows.append(_interval(name, source.model, "parametric bootstrap", value, ends, mc=(simulated.end_mc_se, draws)))
         rows += _over_seeds(name, unit_gains(frame, method), pair, generator)
     return tuple(rows)
+
+
+def _draws(problem: Profiled) -> int:
+    return DRAWS if problem.stratified else min(DRAWS, CROSSED_DRAWS)
 
 
 def _over_seeds(
@@ -158,12 +165,23 @@ def paired_intervals(final: pd.DataFrame, right: NDArray[np.bool_]) -> tuple[Alt
     rows = []
     for pair in paired_gains(final, right):
         name = f"gain:{cell_label(pair.teacher, pair.student, pair.method)}"
+        several = len(pair.checkpoints) > 1
         if pair.these is not None and pair.new is not None:
             for what, one in (("these images", pair.these), ("new images", pair.new.estimate)):
                 ends = one.interval(LEVEL)
-                rows.append(_interval(name, "seeds", f"paired t over seeds, {what}", one.value, ends, p=one.p))
-        for seed, p in zip(pair.seeds, pair.mcnemar_p, strict=True):
-            rows.append(_interval(name, f"seed {seed}", "exact McNemar, two networks", pair.gain_pp, None, p=p))
+                rows.append(
+                    _interval(
+                        name,
+                        "seeds",
+                        f"paired t over seeds, {what}{', these checkpoints' * several}",
+                        one.value,
+                        ends,
+                        p=one.p,
+                    )
+                )
+        networks = [(f"teacher seed {c}, " * several, seed) for c in pair.checkpoints for seed in pair.seeds]
+        for (taught, seed), p in zip(networks, pair.mcnemar_p, strict=True):
+            rows.append(_interval(name, f"{taught}seed {seed}", "exact McNemar, two networks", pair.gain_pp, None, p=p))
     return tuple(rows)
 
 
@@ -175,7 +193,7 @@ def likelihood_ratio_tests(source: Source, frame: pd.DataFrame, generator: np.ra
         return ()
     null = build(formula, frame)
     try:
-        found = bootstrap.likelihood_ratio(full, null, DRAWS, generator)
+        found = bootstrap.likelihood_ratio(full, null, _draws(profiled(full, "ML")), generator)
     except ModelError:
         return ()
     shared = {

@@ -20,10 +20,10 @@ from analysis.mixed.inference import Inference
 from analysis.mixed.model import Floats, Model, build
 from analysis.results import Rival
 from analysis.runs.columns import BASELINE
-from analysis.runs.frame import accuracy, gain_frame, of_students
+from analysis.runs.frame import accuracy, checkpoints, gain_frame, of_students
+from analysis.runs.layout import student_sizes
 from analysis.runs.metric import Metric
-from analysis.study.capacity import CAPACITIES
-from analysis.study.models import SEEDS, Fitted, Source, fit_model, identified
+from analysis.study.models import Fitted, Source, fit_model, identified, random_part
 
 DRAWS = 500
 AT_EQUAL_GAP = "moderation-at-equal-gap"
@@ -51,28 +51,32 @@ def gap_frame(runs: pd.DataFrame, frame: pd.DataFrame, metric: Metric, pair: tup
 
     Returns:
         The gain frame with `larger` (1 for the larger student of the pair), `gap_mean_pp` (mean of the teacher's seeds
-        less the student's mean baseline), `gap_checkpoint_pp` (the teacher's lowest seed, which the students of
-        the published study learned from), `log10_parameters` and `log10_flops` of the student; a moderator that
-        is not known for every pair is left out.
+        less the student's mean baseline), `gap_checkpoint_pp` (the checkpoint that taught; where the table does not
+        say, the teacher's lowest seed, which the students of the published study learned from), `log10_parameters` and
+        `log10_flops` of the student; a moderator that is not known for every run is left out.
     """
     if pair is not None:
         frame = of_students(frame, pair)
     gains = gain_frame(frame)
-    teachers = runs[(runs["stage"] == "teachers") & runs[metric.name].notna()]
+    teachers = runs[(runs["stage"] == "teachers") & runs[metric.name].notna()].sort_values("seed")
     teacher_pct = 100 * accuracy(teachers, metric)
     mean = teacher_pct.groupby(teachers["student"]).mean()
-    first = teacher_pct[teachers.groupby("student")["seed"].idxmin()] if len(teachers) else teacher_pct
-    checkpoint = pd.Series(first.to_numpy(), index=teachers.loc[first.index, "student"].to_numpy(), dtype=float)
+    known: dict[tuple[str, str], float] = {}
+    for name, seed, pct in zip(teachers["student"], teachers["seed"], teacher_pct, strict=True):
+        known[name, str(seed)] = pct
+        known.setdefault((name, ""), pct)  # where it is not known, the first one taught
+    taught = zip(gains["teacher"], gains["teacher_seed"], strict=True)
+    checkpoint = pd.Series([known.get(one, math.nan) for one in taught], gains.index, dtype=float)
     baseline = frame[frame["method"] == BASELINE].groupby("student", observed=True)["y"].mean()
     student = gains["student"].astype(str)
     own = student.map({str(name): value for name, value in baseline.items()}).astype(float)
-    known = {name: capacity for name, capacity in CAPACITIES.items() if name in set(student)}
+    sizes = student_sizes(runs[runs["stage"] == "final"])
     moderators = {
         "larger": (student == pair[1]).astype(float) if pair else pd.Series(math.nan, gains.index),
-        "log10_parameters": student.map({name: math.log10(c.parameters) for name, c in known.items()}),
-        "log10_flops": student.map({name: math.log10(c.forward_gflop) for name, c in known.items()}),
+        "log10_parameters": student.map({name: math.log10(size.parameters) for name, size in sizes.items()}),
+        "log10_flops": student.map({name: math.log10(size.forward_gflop) for name, size in sizes.items()}),
         "gap_mean_pp": gains["teacher"].map(mean) - own,
-        "gap_checkpoint_pp": gains["teacher"].map(checkpoint) - own,
+        "gap_checkpoint_pp": checkpoint - own,
     }
     return gains.assign(**{name: values for name, values in moderators.items() if values.notna().all() and len(values)})
 
@@ -96,7 +100,7 @@ def at_equal_gap(gaps: pd.DataFrame, metric: str, name: str) -> Fitted | None:
     if _correlation(pairs["larger"], pairs[gap]) > 1 - _SAME_SPACE:
         return None
     method = "method + " if _varies(gaps["method"]) else ""
-    fitted = fit_model(name, f"y ~ {method}larger + {gap} + {SEEDS}", gaps, {}, metric=metric, subset="all")
+    fitted = fit_model(name, f"y ~ {method}larger + {gap} + {random_part(gaps)}", gaps, {}, metric=metric, subset="all")
     first = _with_larger(fitted.first)
     return Fitted(first, first if fitted.used is fitted.first else _with_larger(fitted.used), fitted.notes)
 
@@ -118,18 +122,19 @@ def rivals(gaps: pd.DataFrame, generator: np.random.Generator) -> tuple[Rival, .
     """
     if not _varies(gaps["student"]):
         return ()
+    taught = "the checkpoint that taught" if max(checkpoints(gaps).values()) > 1 else "the teacher's first seed"
     columns = {
         "larger": ("student", "pp from the smaller to the larger student"),
         "log10_parameters": ("log10 parameters", "pp per factor of 10"),
         "log10_flops": ("log10 FLOPs", "pp per factor of 10"),
         "gap_mean_pp": ("accuracy gap (mean of the teacher's seeds)", "pp per pp"),
-        "gap_checkpoint_pp": ("accuracy gap (the teacher's first seed)", "pp per pp"),
+        "gap_checkpoint_pp": (f"accuracy gap ({taught})", "pp per pp"),
     }
     method = "method" if _varies(gaps["method"]) else "1"
-    found = [_Candidate("none", "", "", _ml(f"y ~ {method} + {SEEDS}", gaps))]
+    found = [_Candidate("none", "", "", _ml(f"y ~ {method} + {random_part(gaps)}", gaps))]
     for column, (name, unit) in columns.items():
         if column in gaps and _varies(gaps[column]):
-            found.append(_Candidate(name, unit, column, _ml(f"y ~ {method} + {column} + {SEEDS}", gaps)))
+            found.append(_Candidate(name, unit, column, _ml(f"y ~ {method} + {column} + {random_part(gaps)}", gaps)))
     if min(_spare(one.fit.model) for one in found) < 1:
         return ()
     criteria = [_aicc(one.fit.minus_2_log_likelihood, one.fit.model) for one in found]
@@ -185,14 +190,20 @@ def _chosen_if_true(found: Sequence[_Candidate], generator: np.random.Generator)
     shares = []
     for index, truth in enumerate(found):
         y = simulate(truth.fit, DRAWS, generator)
-        criteria = np.stack([_criteria(one.fit.model, y) for one in found])
+        criteria = np.stack([_criteria(one.fit, y) for one in found])
         ties = criteria <= criteria.min(axis=0) + _SAME_SPACE
         shares.append(float((ties[index] / ties.sum(axis=0)).mean()))
     return shares
 
 
-def _criteria(model: Model, y: Floats) -> Floats:
-    return np.asarray(refit(model, y, "ML").minus_2_log_likelihood + _aicc(0.0, model))
+def _criteria(fitted: Fit, y: Floats) -> Floats:
+    """Akaike's criterion of responses (B, n); where variances are costly to fit anew, at the ratios first fitted."""
+    problem = fitted.problem
+    if problem.stratified:
+        lowest = refit(fitted.model, y, "ML").minus_2_log_likelihood
+    else:
+        lowest = problem.values(fitted.optimum.gamma[None, :], problem.data(y))[:, 0] + problem.constant
+    return np.asarray(lowest + _aicc(0.0, fitted.model))
 
 
 def _correlation(one: pd.Series, other: pd.Series) -> float:

@@ -18,7 +18,7 @@ Margin = Annotated[
     typer.Option(help="Smallest difference that matters, in percentage points; default: the profile's, or 0.2."),
 ]
 Order = Annotated[
-    str | None, typer.Option(metavar="SMALLER,LARGER", help="Students to compare; default: two ResNets by depth.")
+    str | None, typer.Option(metavar="SMALLER,LARGER", help="Students to compare; default: the smallest and largest.")
 ]
 Seed = Annotated[
     int, typer.Option(min=0, help="Seed of bootstrap and simulation; the same seed gives the same digits.")

@@ -36,9 +36,10 @@ def verify(
 
     Cells of the final phase are compared by test accuracy at the best-validation checkpoint. FAIL means that
     a cell, or the mean over all cells, or the spread of runs differs from the reference by more than chance
-    explains (5% false alarms in all). PASS means that every cell is shown to lie within the reference's
-    margin. Anything else is INCONCLUSIVE, with the number of seeds that would decide. A subset of cells or of
-    seeds is fine; another data set, stem or number of epochs is refused.
+    explains (5% false alarms in all), or that a run is recorded as not having opened the test set exactly twice.
+    PASS means that every cell is shown to lie within the reference's margin. Anything else is INCONCLUSIVE, with
+    the number of seeds that would decide. A subset of cells or of seeds is fine; another data set, stem or number
+    of epochs is refused.
 
     \b
     Exit codes: 0 PASS, 1 FAIL, 3 INCONCLUSIVE, 2 bad input.

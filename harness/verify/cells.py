@@ -12,7 +12,12 @@ from analysis.runs.table import cell_label
 
 CELL = ("teacher", "student", "method")
 FIXED = ("stem", "epochs")  # must agree for a cell to be comparable, as must the data set
-CHOSEN = ("alpha", "temperature", "clip_projections")  # may differ, and are named where they do
+CHOSEN = (
+    "alpha",
+    "temperature",
+    "other_hyperparameters",
+    "clip_projections",
+)  # may differ, and are named where they do
 
 
 def labels_of(rows: pd.DataFrame) -> list[str]:

@@ -14,6 +14,7 @@ from analysis.runs.table import finals
 from harness.errors import ReferenceProblem
 from harness.verify import words
 from harness.verify.cells import CELL, CHOSEN, FIXED, accuracies_pct, labels_of, layout_of
+from harness.verify.openings import Openings, openings_of
 from harness.verify.reference import Reference
 from harness.verify.verdict import EXIT_CODES, SCHEMA, CellVerdict, Outcome, Verdict
 
@@ -59,14 +60,15 @@ def judge_runs(runs: pd.DataFrame, reference: Reference, runs_sha256: str) -> Ve
     rows, card = finals(runs), reference.card
     cells = _comparable_cells(rows, reference)
     compared = _compare(rows, reference, cells)
-    outcome, judgement = compared.outcome, compared.judgement
+    openings = openings_of(runs)
+    outcome, judgement = "FAIL" if openings.wrong else compared.outcome, compared.judgement
     seeds = excuse = None
     if outcome == "INCONCLUSIVE":
         students = np.array([group["student"].iloc[0] for group in compared.new])
         seeds = replication.seeds_to_decide(
             judgement.difference_pp, students, compared.of_reference, compared.spread, card.rule
         )
-    elif outcome == "FAIL" and not compared.spread_fails:
+    elif outcome == "FAIL" and not compared.spread_fails and not openings.wrong:
         excuse = replication.excusing_sd_pp(judgement, compared.both, compared.spread, card.rule)
     shift, half, ratio = float(judgement.shift_pp), float(judgement.shift_half_pp), compared.ratio
     verdicts = _cell_verdicts(compared, reference)
@@ -92,6 +94,9 @@ def judge_runs(runs: pd.DataFrame, reference: Reference, runs_sha256: str) -> Ve
         spread_ratio_ci_low=None if ratio is None else float(ratio.low),
         spread_ratio_ci_high=None if ratio is None else float(ratio.high),
         spread_fails=compared.spread_fails,
+        openings_recorded=openings.recorded,
+        openings_wrong=openings.wrong,
+        openings_sentence=openings.sentence,
         seeds_to_decide=seeds,
         excusing_between_study_sd_pp=excuse,
         reference={"name": card.name, "title": card.title, "sha256": card.content_sha256},
@@ -104,7 +109,7 @@ def judge_runs(runs: pd.DataFrame, reference: Reference, runs_sha256: str) -> Ve
             "df_within": compared.spread.df_within,
             "between_study_sd_pp": card.between_study_sd_pp,
         },
-        notes=tuple(_notes(rows, reference, compared)),
+        notes=tuple(_notes(rows, reference, compared, openings)),
         cells=verdicts,
     )
     return replace(verdict, sentence=words.verdict_sentence(verdict))
@@ -204,7 +209,7 @@ def _cell_verdicts(compared: _Compared, reference: Reference) -> tuple[CellVerdi
     return tuple(verdicts)
 
 
-def _notes(rows: pd.DataFrame, reference: Reference, compared: _Compared) -> list[str]:
+def _notes(rows: pd.DataFrame, reference: Reference, compared: _Compared, openings: Openings) -> list[str]:
     """What differs without forbidding the comparison, and what a verdict does not say."""
     notes = []
     everywhere, here = set(labels_of(reference.finals)), set(labels_of(rows))
@@ -226,6 +231,8 @@ def _notes(rows: pd.DataFrame, reference: Reference, compared: _Compared) -> lis
         if seeds:
             whose = "any cell" if len(of_cells) == len(compared.cells) else ", ".join(of_cells)
             notes.append(f"Seeds of the reference not run for {whose}: {seeds}.")
+    if openings.note:
+        notes.append(openings.note)
     if compared.ratio is None:
         notes.append("Too few runs share a student and seed to compare the spread; means alone were judged.")
     notes.append(

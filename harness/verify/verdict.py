@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-SCHEMA = "kdcap.verdict/1"
+SCHEMA = "kdcap.verdict/2"
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 EXIT_CODES: dict[Outcome, int] = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 DECIMALS = 6  # in verdict.json: far below any digit that matters, above the noise of linear algebra
@@ -84,9 +84,12 @@ class Verdict:
         spread_ratio_ci_low: Lower end of its interval.
         spread_ratio_ci_high: Its upper end.
         spread_fails: Whether 1 lies outside it.
+        openings_recorded: Runs of the whole table, each once, that say how often they opened the test set.
+        openings_wrong: Of these, runs that did not open it exactly twice, as the protocol has it; any is a FAIL.
+        openings_sentence: The first such run and its count in words; empty where there is none.
         seeds_to_decide: Seeds a cell that would decide, roughly; None unless INCONCLUSIVE, or if none would.
         excusing_between_study_sd_pp: Between-study sd from which a FAIL would be none; None unless FAIL, or
-            where the spread fails, which no such sd excuses.
+            where the spread or the openings fail, which no such sd excuses.
         reference: Name, title and digest.
         alpha: How the error is split over the tests.
         model: The reference's fitted spread.
@@ -114,6 +117,9 @@ class Verdict:
     spread_ratio_ci_low: float | None
     spread_ratio_ci_high: float | None
     spread_fails: bool
+    openings_recorded: int
+    openings_wrong: int
+    openings_sentence: str
     seeds_to_decide: int | None
     excusing_between_study_sd_pp: float | None
     reference: dict[str, str]

@@ -58,8 +58,9 @@ def _judged(verdict: Verdict) -> str:
 
 
 def _culprits(verdict: Verdict) -> list[str]:
+    found = [verdict.openings_sentence] if verdict.openings_wrong else []
     failed = sorted((cell for cell in verdict.cells if cell.verdict == "FAIL"), key=lambda cell: -abs(cell.diff_pp))
-    found = [cell.sentence.rstrip(".") for cell in failed[:NAMED]]
+    found += [cell.sentence.rstrip(".") for cell in failed[:NAMED]]
     if len(failed) > NAMED:
         found.append(f"so do {len(failed) - NAMED} more cells")
     if verdict.mean_shift_fails:
@@ -76,6 +77,8 @@ def _culprits(verdict: Verdict) -> list[str]:
 
 
 def _excuse(verdict: Verdict) -> str:
+    if verdict.openings_wrong:
+        return "No agreement of numbers makes up for a test set that was not opened as the protocol has it."
     if verdict.excusing_between_study_sd_pp is None:
         return "It stays a FAIL at any between-study sd, which does not touch the spread of runs."
     return (

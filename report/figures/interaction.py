@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import permutations
 
@@ -48,7 +49,9 @@ def interaction(analysis: Analysis, runs: pd.DataFrame) -> Picture:
             )
             dot[0].set(gid=group, alpha=0.6, markeredgewidth=0, clip_on=False)
             name = cell_name(row["teacher"], row["student"], row["method"])
-            tooltips[group] = f"Run {row['number']}: {name}, seed {row['seed']}, {number(row['accuracy_pct'], 'pct')}%"
+            taught = f"teacher seed {row['teacher_seed']}, " if pd.notna(row["teacher_seed"]) else ""
+            accuracy_pct = number(row["accuracy_pct"], "pct")
+            tooltips[group] = f"Run {row['number']}: {name}, {taught}seed {row['seed']}, {accuracy_pct}%"
         _means(axes, analysis, students, looks)
         axes.set_xticks(range(len(students)), [shortened(architecture(name)) for name in students], fontsize=13)
         axes.set_xlim(-0.5, len(students) - 0.5)
@@ -73,12 +76,14 @@ def interaction(analysis: Analysis, runs: pd.DataFrame) -> Picture:
 
 
 def _smaller_first(analysis: Analysis, students: set[str]) -> list[str]:
-    """Students as the moderation contrasts order them, which end in `:LARGER-SMALLER`; any others by name."""
+    """Students as the moderation contrasts order them, which end in `:LARGER-SMALLER`; equals by name."""
     moderation = [row.contrast for row in analysis.contrasts if row.contrast.startswith("moderation:")]
-    for larger, smaller in permutations(sorted(students), 2):
-        if any(contrast.endswith(f":{larger}-{smaller}") for contrast in moderation):
-            return [smaller, larger, *sorted(students - {smaller, larger}, key=natural_key)]
-    return sorted(students, key=natural_key)
+    smaller_ones = Counter(
+        larger
+        for larger, smaller in permutations(students, 2)
+        if any(contrast.endswith(f":{larger}-{smaller}") for contrast in moderation)
+    )
+    return sorted(students, key=lambda name: (smaller_ones[name], natural_key(name)))
 
 
 def _slot(position: int, count: int) -> float:
@@ -94,15 +99,16 @@ def _places(final: pd.DataFrame, students: list[str], methods: list[str]) -> dic
         for position, method in enumerate(methods):
             middle = students.index(student) + SPREAD * _slot(position, len(methods)) + DOTS * column
             own = final[(final["student"] == student) & (final["method"] == method)]
-            ordered = own.sort_values(["teacher", "seed"], kind="stable")["number"]
+            ordered = own.sort_values(["teacher", "teacher_seed", "seed"], kind="stable")["number"]
             places |= {run: middle + column * _slot(rank, len(own)) / 2 for rank, run in enumerate(ordered)}
     return places
 
 
 def _seed_lines(final: pd.DataFrame, methods: list[str]) -> Iterator[pd.DataFrame]:
-    """Runs to join: of one student and seed, the baseline and then each method of one teacher."""
+    """Runs to join: of one student and seed, the baseline and then each method of one teacher's one checkpoint."""
     baseline = final["method"] == "none"
-    for (student, seed, _), distilled in final[~baseline].groupby(["student", "seed", "teacher"]):
+    taught = ["student", "seed", "teacher", "teacher_seed"]
+    for (student, seed, _, _), distilled in final[~baseline].groupby(taught, dropna=False):
         own = final[baseline & (final["student"] == student) & (final["seed"] == seed)]
         yield pd.concat([own, distilled]).sort_values(
             "method", key=lambda names: names.map(methods.index), kind="stable"

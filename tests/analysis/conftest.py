@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -103,27 +104,44 @@ def simulate(
     effects_pp: Mapping[tuple[str, str], float] | None = None,
     tau_pp: float = 0.1,
     sigma_pp: float = 0.1,
+    checkpoints: int = 0,
+    checkpoint_pp: float = 0.0,
     draw: int = 0,
 ) -> pd.DataFrame:
-    """Final rows of a study: 90% plus effects by (student, method), a seed effect and noise."""
+    """Final rows of a study: 90% plus effects by (student, method), a seed effect and noise.
+
+    With checkpoints, every seed learns from each of them, and each has an effect on each student, and on each student
+    by each method, of `checkpoint_pp`; without, the table does not speak of them.
+    """
     rng = np.random.default_rng(draw)
     students = list(dict.fromkeys(student for _, student in pairs))
     shared = {(student, seed): rng.normal(0, tau_pp) for student in students for seed in range(seeds)}
     cells = [("", student, "none") for student in students]
     cells += [(teacher, student, method) for teacher, student in pairs for method in methods]
+    taught = defaultdict[tuple[object, ...], float](lambda: rng.normal(0, checkpoint_pp) if checkpoint_pp else 0.0)
     rows = [
         {
             "stage": "final",
             "teacher": teacher,
+            "teacher_seed": checkpoint,
             "student": student,
             "method": method,
             "seed": seed,
             "test_acc_best": (
-                90 + (effects_pp or {}).get((student, method), 0.0) + shared[student, seed] + rng.normal(0, sigma_pp)
+                90
+                + (effects_pp or {}).get((student, method), 0.0)
+                + shared[student, seed]
+                + (
+                    taught[teacher, checkpoint, student] + taught[teacher, checkpoint, student, method]
+                    if teacher
+                    else 0
+                )
+                + rng.normal(0, sigma_pp)
             )
             / 100,
         }
         for teacher, student, method in cells
+        for checkpoint in (range(checkpoints) if teacher and checkpoints else ("",))
         for seed in range(seeds)
     ]
     return check_runs(pd.DataFrame(rows), "simulated")

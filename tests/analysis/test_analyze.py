@@ -320,23 +320,84 @@ def test_the_smallest_table_that_works(quickly: Quickly, simulated: Simulated) -
     assert found.answer
 
 
-def test_three_students_have_a_joint_test_and_a_pair_on_demand(quickly: Quickly, simulated: Simulated) -> None:
-    """The interaction has (3 - 1) x 2 numerator df; moderation needs a named pair, and then works."""
+def test_three_students_have_a_joint_test_and_every_two_are_compared(quickly: Quickly, simulated: Simulated) -> None:
+    """The interaction has (3 - 1) x 2 numerator df; the claims are asked of the extremes, or of two that are named."""
     runs = simulated(pairs=[("t", "resnet18"), ("t", "resnet34"), ("t", "resnet50")], draw=2)
-    found = quickly(runs)
-    assert found.omnibus[0].df_num == 4
-    assert claim(found, "moderation:logit").verdict == "not tested"
-    assert "the final runs have 3" in claim(found, "moderation:logit").statement
-    named = quickly(runs, student_order=["resnet18", "resnet50"])
-    row = claim(named, "moderation:logit")
-    assert row.contrast == "moderation:logit-none:resnet50-resnet18"
     means = (100 * runs["test_acc_best"]).groupby([runs["student"], runs["method"]]).mean()
-    gains = {student: means[student, "logit"] - means[student, "none"] for student in ("resnet18", "resnet50")}
-    assert row.estimate == pytest.approx(gains["resnet50"] - gains["resnet18"])
-    assert claim(named, "moderation-same-teacher:logit").subset == "teachers:t"
-    matched = contrast(named, row.contrast, "teachers:t")
-    assert (matched.n, matched.estimate_pp) == (30, pytest.approx(row.estimate))
-    assert {r.n for r in named.rivals} == {20}  # the pair's gains, not the third student's
+    gains = {student: means[student, "logit"] - means[student, "none"] for student in set(runs["student"])}
+    found, named = quickly(runs), quickly(runs, student_order=["resnet18", "resnet34"])
+    assert found.omnibus[0].df_num == 4
+    for analysis, larger in ((found, "resnet50"), (named, "resnet34")):
+        row = claim(analysis, "moderation:logit")
+        assert row.contrast == f"moderation:logit-none:{larger}-resnet18"
+        assert row.estimate == pytest.approx(gains[larger] - gains["resnet18"])
+        assert claim(analysis, "moderation-same-teacher:logit").subset == "teachers:t"
+        matched = contrast(analysis, row.contrast, "teachers:t")
+        assert (matched.n, matched.estimate_pp) == (30, pytest.approx(row.estimate))
+        others = {c.contrast: c for c in analysis.contrasts if c.family == "moderation-others"}
+        pairs = {f"{a}-{b}" for a, b in (("resnet34", "resnet18"), ("resnet50", "resnet18"), ("resnet50", "resnet34"))}
+        assert set(others) == {
+            f"moderation:{method}-none:{pair}"
+            for method in ("feature", "logit")
+            for pair in pairs - {f"{larger}-resnet18"}
+        }
+        middle = others["moderation:logit-none:resnet50-resnet34"]
+        assert middle.estimate_pp == pytest.approx(gains["resnet50"] - gains["resnet34"])
+    unknown = quickly(runs.replace({"student": {"resnet50": "mine"}}), student_order=["resnet18", "resnet34"])
+    assert not any(c.family == "moderation-others" for c in unknown.contrasts)  # of a third nobody knows the sign
+    # what moderates the gain is asked of all three, or of the two that were named
+    assert {r.n for r in found.rivals} == {30}
+    assert {r.n for r in named.rivals} == {20}
+    assert "student" not in {r.moderator for r in found.rivals}
+    assert any(
+        flag.startswith("Of 3 students the smallest and the largest, resnet18 and resnet50") for flag in found.flags
+    )
+    assert not any("the smallest and the largest" in flag for flag in named.flags)
+
+
+def test_the_seed_of_the_one_checkpoint_changes_nothing(
+    published: pd.DataFrame, raw_published: pd.DataFrame, quickly: Quickly
+) -> None:
+    """Where each teacher has one checkpoint, telling which it was leaves every number and word as it is."""
+    told = raw_published.assign(teacher_seed=["" if teacher == "" else "0" for teacher in raw_published["teacher"]])
+    assert quickly(check_runs(told, "x")) == quickly(published)
+
+
+def test_runs_of_several_checkpoints_are_no_independent_replicates(quickly: Quickly, simulated: Simulated) -> None:
+    """Every model of distilled runs tells checkpoints apart, and intervals are as wide as they differ."""
+    runs = simulated(checkpoints=3, checkpoint_pp=0.4, sigma_pp=0.05, tau_pp=0.05, draw=3)
+    runs = runs.assign(agreement=0.9 + np.random.default_rng(0).normal(0, 0.01, len(runs)))
+    runs.loc[runs["method"] == "none", "agreement"] = np.nan
+    found = quickly(runs)
+    part = "(0 + kd | teacher:teacher_seed:student/method)"
+    for model in ("primary", "pairs", "gain", "fidelity"):
+        assert {part in row.formula for row in found.models if row.model == model} == {True}, model
+    row = contrast(found, f"moderation:logit-none:{PAIR}")
+    # a checkpoint's part of a cell has variance 2 x 0.4^2, and moderation is of four pairs' means over three of them
+    assert row.se_pp == pytest.approx(np.sqrt(2 * 0.4**2 / 3), rel=0.4)
+    assert row.df < 20  # of 130 runs
+    assert found.flags[0].startswith(
+        "Teacher checkpoints are told apart (3 of resnet101, 3 of resnet34, 3 of resnet50)"
+    )
+    assert claim(found, "moderation:logit").seeds_to_settle is None  # more seeds at these checkpoints would not do
+    assert found.effect_sizes == ()
+    json.dumps(dataclasses.asdict(found), allow_nan=False)
+
+
+def test_checkpoints_and_new_images(quickly: Quickly, simulated: Simulated) -> None:
+    """Per-image correctness of runs over checkpoints: wider intervals, one t over seeds a cell, a test a network."""
+    runs = simulated(checkpoints=2, checkpoint_pp=0.2, seeds=3)
+    right = correctness(runs, images=2_000)
+    found = quickly(runs.assign(test_acc_best=right.mean(axis=1)), correct=right)
+    base = contrast(found, f"moderation:feature-none:{PAIR}")
+    wider = contrast(found, base.contrast, model="primary:new-images")
+    cell = ["teacher", "teacher_seed", "student", "method"]  # another checkpoint is another teacher, no other seed
+    assert wider.se_pp == pytest.approx(se_for_new_images(runs, right, base, cell))
+    intervals = [row for row in found.intervals if row.contrast == "gain:resnet50>resnet34:logit"]
+    assert [row.model for row in intervals] == [
+        "seeds", "seeds", *(f"teacher seed {checkpoint}, seed {seed}" for checkpoint in (0, 1) for seed in range(3))
+    ]  # fmt: skip
+    assert intervals[0].method == "paired t over seeds, these images, these checkpoints"
 
 
 def test_the_order_of_students_turns_the_sign(quickly: Quickly, simulated: Simulated) -> None:
@@ -378,12 +439,33 @@ def correctness(runs: pd.DataFrame, images: int = 10_000) -> np.ndarray:
     return right
 
 
-def test_new_images_add_the_images_variance(quickly: Quickly, published: pd.DataFrame) -> None:
-    """Same estimates, and for moderation the variance that the images add, worked out from the rows by hand.
+def se_for_new_images(runs: pd.DataFrame, right: np.ndarray, base: Contrast, cell: list[str]) -> float:
+    """Standard error of feature's moderation for new images, worked out from the rows by hand.
 
     Of d[i], the estimate on image i alone, var(d) / N; less the seed x image noise that the seeds' variance holds
     already, from what is left of each right answer after its run's and its image's mean in the cell.
     """
+    here = (runs["stage"] == "final").to_numpy()
+    final, y = runs[here].reset_index(drop=True), 100.0 * right[here]
+    sign = {("resnet34", "feature"): 1, ("resnet34", "none"): -1, ("resnet18", "feature"): -1, ("resnet18", "none"): 1}
+    counts = final.groupby(["student", "method"]).size()
+    weights = np.array(
+        [sign.get((s, m), 0) / counts[s, m] for s, m in zip(final["student"], final["method"], strict=True)]
+    )
+    images = y.shape[1]
+    leftover = np.zeros_like(y)
+    for places in final.assign(row=range(len(final))).groupby(cell, dropna=False)["row"].agg(list):
+        own = y[places]
+        residual = own - own.mean(axis=0) - own.mean(axis=1, keepdims=True) + own.mean()
+        leftover[places] = residual * np.sqrt(len(own) / (len(own) - 1))
+    noise = 0.0
+    for places in final.groupby(["student", "seed"]).groups.values():
+        noise += float(((weights[places] @ leftover[places]) ** 2).sum()) / images / (images - 1)
+    return float(np.sqrt(base.se_pp**2 + float(np.var(weights @ y, ddof=1)) / images - noise))
+
+
+def test_new_images_add_the_images_variance(quickly: Quickly, published: pd.DataFrame) -> None:
+    """Same estimates, and for moderation the variance that the images add, worked out from the rows by hand."""
     right = correctness(published)
     found = quickly(published, correct=right)
     rows = [c for c in found.contrasts if c.model.endswith(":new-images")]
@@ -394,27 +476,9 @@ def test_new_images_add_the_images_variance(quickly: Quickly, published: pd.Data
         assert row.se_pp > base.se_pp
         assert (row.family, row.n) == (base.family, base.n)
 
-    final = published[published["stage"] == "final"].reset_index(drop=True)
-    y = 100.0 * right[(published["stage"] == "final").to_numpy()]
-    groups = final.groupby(["teacher", "student", "method"]).groups
-    sign = {("resnet34", "feature"): 1, ("resnet34", "none"): -1, ("resnet18", "feature"): -1, ("resnet18", "none"): 1}
-    counts = final.groupby(["student", "method"]).size()
-    weights = np.array(
-        [sign.get((s, m), 0) / counts[s, m] for s, m in zip(final["student"], final["method"], strict=True)]
-    )
-    images = y.shape[1]
-    leftover = np.zeros_like(y)
-    for places in groups.values():
-        own = y[places]
-        residual = own - own.mean(axis=0) - own.mean(axis=1, keepdims=True) + own.mean()
-        leftover[places] = residual * np.sqrt(len(own) / (len(own) - 1))
-    noise = 0.0
-    for places in final.groupby(["student", "seed"]).groups.values():
-        noise += float(((weights[places] @ leftover[places]) ** 2).sum()) / images / (images - 1)
     base = contrast(found, f"moderation:feature-none:{PAIR}")
-    variance = base.se_pp**2 + float(np.var(weights @ y, ddof=1)) / images - noise
     wider = contrast(found, base.contrast, model="primary:new-images")
-    assert wider.se_pp == pytest.approx(np.sqrt(variance))
+    assert wider.se_pp == pytest.approx(se_for_new_images(published, right, base, ["teacher", "student", "method"]))
     assert not any("correctness is not known" in flag for flag in found.flags)
 
 

@@ -57,6 +57,18 @@ def test_teachers_without_names_or_absent(simulated: Simulated) -> None:
     assert "these checkpoints of t only" in " ".join(told(runs))
 
 
+def test_checkpoints_are_counted(simulated: Simulated) -> None:
+    """With several, intervals hold beyond them; one teacher with several is enough, and the others are counted too."""
+    runs = simulated(checkpoints=3)
+    (flag,) = [flag for flag in told(runs) if "heckpoints" in flag]
+    assert flag.startswith(
+        "Teacher checkpoints are told apart (3 of resnet101, 3 of resnet34, 3 of resnet50): intervals"
+    )
+    one = runs[(runs["teacher"] != "resnet34") | (runs["teacher_seed"] == 0)].reset_index(drop=True)
+    assert any("(3 of resnet101, 1 of resnet34, 3 of resnet50)" in flag for flag in told(one))
+    assert any("Teacher checkpoints are not told apart" in flag for flag in told(simulated(checkpoints=1)))
+
+
 def test_a_lower_is_better_metric_is_told_first(simulated: Simulated) -> None:
     """Whoever reads a gain of an error rate must know that it is a reduction."""
     runs = simulated()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pytest
+from checkpoint_rates import rates
 from scipy import stats
 
 from analysis.mixed.fit import Fit, fit
@@ -191,3 +192,16 @@ def test_the_procedure_is_slightly_liberal_without_seed_variance() -> None:
     assert 100 * closed_form(ICC, 44).t == pytest.approx(5.17, abs=0.01)
     assert 100 * closed_form(ICC, 44).f == pytest.approx(5.21, abs=0.01)
     assert 100 * closed_form(0.6, 44).t == pytest.approx(5.0, abs=0.01)
+
+
+@pytest.mark.parametrize("kind", ["by student", "by both"])
+def test_false_alarms_with_several_checkpoints_are_five_percent(kind: str) -> None:
+    """One teacher of three checkpoints, crossed with eight seeds: 5% where the models tell them apart.
+
+    The check can fail: taken for independent replicates, the same runs give false alarms in one of five data sets.
+    """
+    shared = (("b", "small"), ("b", "large"))
+    apart = rates(shared, 8, 3, {kind: 0.2}, told_apart=True, draws=250).judged["used"]
+    assert all(within(share, 0.05) for share in false_alarms(apart))
+    taken = rates(shared, 8, 3, {kind: 0.2}, told_apart=False, draws=100).judged["used"]
+    assert all(share.value > 0.15 for share in false_alarms(taken))

@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 
 from harness import __version__
 from harness.cli import app
+from harness.collect import _row
 from harness.correctness import read_correct
 from harness.errors import StoreError
 from harness.store import record as records
@@ -59,14 +60,16 @@ def number(text: str) -> float | None:
 
 
 def test_the_columns_are_the_published_ones_and_where_a_row_comes_from(trained: Tiny) -> None:
-    """The published table's columns in its order, so that both go through the same commands, then ours."""
+    """The published table's columns in its order, two that tell its cells and runs further apart, then ours."""
     rows = collected()
     published = list(rows_of(PUBLISHED)[0])
     assert published[-1] == "dataset"
+    added = {"teacher": "teacher_seed", "temperature": "other_hyperparameters"}
     assert list(rows[0]) == [
-        *published[:-1],
+        *(column for name in published[:-1] for column in (name, *([added[name]] if name in added else []))),
         *("dataset", "profile", "run_id", "spec_sha256", "weights_sha256", "history_sha256", "correct_sha256"),
-        "seconds",
+        *("seconds", "ece", "test_openings", "parameters", "forward_gflop"),
+        *("latency_ms_batch1", "latency_ms_batch128"),
     ]
     assert {(row["dataset"], row["profile"]) for row in rows} == {("digits", trained.workspace.profile)}
 
@@ -79,7 +82,10 @@ def test_a_row_is_an_entry_of_the_plan(trained: Tiny) -> None:
         assert row["stage"] == entry.phase
         assert row["teacher"] == (run.teacher.architecture if run.teacher else "")
         assert (row["student"], row["method"], row["stem"]) == (run.architecture, run.method, run.stem)
-        assert (number(row["alpha"]), number(row["temperature"])) == (run.alpha, run.temperature)
+        assert row["teacher_seed"] == (str(run.teacher.seed) if run.teacher else "")
+        for name in ("alpha", "temperature"):
+            assert number(row[name]) == run.hyperparameter(name)
+        assert row["other_hyperparameters"] == ""
         assert row["clip_projections"] == {None: "", True: "true", False: "false"}[run.clip_projections]
         assert (int(row["seed"]), int(row["epochs"])) == (run.seed, run.epochs)
         assert row["run_id"] == f"{entry.owner}/{run.name}"
@@ -124,6 +130,24 @@ def test_a_row_tells_what_its_files_hold() -> None:
         for column in ("agreement", "kl_t1", "kl_t4"):
             assert number(row[column]) == fidelity.get(column)
         assert (row["agreement"] != "") == (row["method"] != "none")
+        assert (float(row["ece"]), row["test_openings"]) == (record["test_best"]["ece"], "2")
+        footprint = record["footprint"]
+        assert int(row["parameters"]) == footprint["parameters"]
+        assert float(row["forward_gflop"]) * 1e9 == pytest.approx(footprint["forward_flop"])
+        for batch in ("1", "128"):
+            assert float(row[f"latency_ms_batch{batch}"]) == footprint["latency_ms"][batch]
+
+
+def test_hyperparameters_without_a_column_share_one(trained: Tiny) -> None:
+    """By name, in alphabetical order, as cells are named; alpha and T keep their own columns."""
+    entry = entry_named(plan_of(trained), "final", "resnet34-resnet18-feature-a0.5-t0-s1")
+    record = Store(trained.workspace.runs).check(entry).record
+    assert record is not None
+    values = (("alpha", 0.5), ("beta", 1000.0), ("gamma", 0.25))
+    row = _row(
+        "tiny", entry, record.model_copy(update={"spec": entry.run.model_copy(update={"hyperparameters": values})})
+    )
+    assert (row.alpha, row.temperature, row.other_hyperparameters) == (0.5, None, "beta=1000 gamma=0.25")
 
 
 @pytest.mark.usefixtures("trained")
@@ -216,10 +240,10 @@ def test_partial_writes_what_is_there_and_names_what_is_not() -> None:
     assert result.stderr.splitlines() == [
         "left out: final/resnet18-none-s0 (missing)",
         "left out: stem_ablation/resnet18-none-s0 (missing)",
-        f"left out: bug_ablation/{FEATURE}-unclipped-s0 (missing)",
+        f"left out: bug_ablation/{FEATURE}-unclipped-t0-s0 (missing)",
     ]
     assert result.stdout == "results/tiny/runs.csv: 12 entries, 9 distinct trainings\n"
-    gone = {"final/resnet18-none-s0", f"bug_ablation/{FEATURE}-unclipped-s0"}
+    gone = {"final/resnet18-none-s0", f"bug_ablation/{FEATURE}-unclipped-t0-s0"}
     assert rows_of(RESULTS / "runs.csv") == [row for row in whole if row["run_id"] not in gone]
 
 

@@ -7,12 +7,14 @@ import xml.etree.ElementTree as ET
 from dataclasses import replace
 from importlib import resources
 
+import pandas as pd
 import pytest
 import sample_study
 
+from analysis.runs.table import check_runs
 from report.figures.canvas import Picture
 from report.figures.forest import forest
-from report.figures.interaction import interaction
+from report.figures.interaction import _seed_lines, interaction
 from report.figures.svg import COLOURS
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -134,7 +136,7 @@ def test_a_dot_stands_at_its_accuracy() -> None:
 def test_students_stand_in_the_order_that_the_analysis_gives_them() -> None:
     """With names that say nothing of size, the smaller student of the contrasts stands to the left."""
     names = {"resnet18": "wide", "resnet34": "tiny"}  # by the alphabet, the other way round
-    frame = sample_study.runs_frame().replace({"student": names})
+    frame = check_runs(sample_study.runs_frame().replace({"student": names}), "sample.csv")
     analysis = sample_study.analysis()
     renamed = tuple(
         replace(contrast, contrast=contrast.contrast.replace("resnet34", "tiny").replace("resnet18", "wide"))
@@ -143,6 +145,38 @@ def test_students_stand_in_the_order_that_the_analysis_gives_them() -> None:
     picture = interaction(replace(analysis, contrasts=renamed), frame)
     texts = [e for e in parsed(picture).iter(f"{SVG}text") if e.text in names.values()]
     assert [e.text for e in sorted(texts, key=lambda e: float(e.attrib["x"]))] == ["wide", "tiny"]
+
+
+def test_every_student_stands_between_its_smaller_and_its_larger_ones() -> None:
+    """Three students in the order that the contrasts of every two give, whatever the alphabet says."""
+    names = {"resnet18": "b", "resnet34": "a"}
+    frame = sample_study.runs_frame().replace({"student": names})
+    third = frame[frame["student"] == "b"].assign(student="c", weights_sha256="")
+    analysis = sample_study.analysis()
+    one = next(c for c in analysis.contrasts if c.contrast.startswith("moderation:feature-none"))
+    pairs = ["a-c", "b-a", "b-c"]  # c below a below b
+    contrasts = tuple(replace(one, contrast=f"moderation:feature-none:{pair}") for pair in pairs)
+    runs = check_runs(pd.concat([frame, third], ignore_index=True), "sample.csv")
+    texts = [
+        e for e in parsed(interaction(replace(analysis, contrasts=contrasts), runs)).iter(f"{SVG}text")
+        if e.text in ("a", "b", "c")
+    ]  # fmt: skip
+    assert [e.text for e in sorted(texts, key=lambda e: float(e.attrib["x"]))] == ["c", "a", "b"]
+
+
+def test_a_line_joins_runs_of_one_checkpoint() -> None:
+    """Two checkpoints of a teacher make two lines a seed, and a run's words say which checkpoint taught it."""
+    frame = sample_study.runs_frame()
+    taught = frame["teacher"] != ""
+    frame["teacher_seed"] = [0 if one else None for one in taught]
+    twice = check_runs(pd.concat([frame, frame[taught].assign(teacher_seed=1, weights_sha256="")]), "sample.csv")
+    for runs, lines in ((check_runs(frame, "sample.csv"), 4 * 5), (twice, 4 * 5 * 2)):
+        final = runs[runs["stage"] == "final"].assign(number=1)
+        found = list(_seed_lines(final, ["none", "feature", "logit"]))
+        assert len(found) == lines
+        assert {len(line) for line in found} == {3}
+    assert "teacher seed 1, seed 3" in interaction(sample_study.analysis(), twice).svg
+    assert "teacher seed" not in PICTURES["interaction"].svg
 
 
 def test_moderation_under_one_teacher_stands_apart() -> None:

@@ -26,6 +26,7 @@ from report.context import Verification
 from report.drawers import drawers
 from report.evidence import engine_table
 from report.render import contrast_tables, environment, headline, render, render_json, render_markdown
+from report.tables import ALPHA, run_table
 
 ADAPTER = TypeAdapter(Analysis)
 VOID = {"meta", "link"}
@@ -156,6 +157,25 @@ def test_every_run_has_its_row_and_every_final_run_its_dot(page: str) -> None:
     dots = re.findall(r'<g class="run" id="interaction-run-(\d+)"><title>Run (\d+): ', page)
     assert [int(run) for run, _ in dots] == [n + 1 for n in range(53) if runs["stage"].iloc[n] == "final"]
     assert all(run == named for run, named in dots)
+
+
+def test_what_tells_runs_apart_has_a_column_where_it_is_told() -> None:
+    """Teacher's seed and further hyperparameters, between the columns that they belong to; none where none is known."""
+    frame = sample_study.runs_frame()
+    plain = [column.heading for column in run_table(check_runs(frame, "x"), "test_acc_best").columns]
+    taught = frame["teacher"] != ""
+    frame["teacher_seed"] = [2 if one else None for one in taught]
+    frame["other_hyperparameters"] = ["beta=1000" if one else "" for one in frame["method"] == "feature"]
+    table = run_table(check_runs(frame, "x"), "test_acc_best")
+    headings = [column.heading for column in table.columns]
+    assert [name for name in headings if name in plain] == plain
+    assert headings[2:7] == ["Cell", "Teacher's seed", ALPHA, "T", "Others"]
+    kinds = {(row[2].rsplit(", ", 1)[1], row[3], row[6]) for row in table.rows}
+    assert kinds == {
+        ("none", "\N{EN DASH}", "\N{EN DASH}"),
+        ("logit", "2", "\N{EN DASH}"),
+        ("feature", "2", "beta=1000"),
+    }
 
 
 def test_a_dot_says_which_run_it_is(page: str) -> None:

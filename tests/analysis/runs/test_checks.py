@@ -81,3 +81,12 @@ def test_an_own_metric_is_the_same_in_all_stages() -> None:
     frame = table(stage=["final", "stem_ablation", "final"], seed=["0", "0", "0"], test_acc_best=[""] * 3)
     with pytest.raises(TableError, match=r"row 3, column f1: the same run in row 2 \(stage final\) says 0.8"):
         check_runs(frame.assign(f1=["0.8", "0.7", "0.9"]), "mine.csv", Metric("f1", higher_is_better=True))
+
+
+@pytest.mark.parametrize("column", ["ece", "test_openings", "parameters"])
+def test_a_repeated_run_tells_the_same_of_itself(column: str) -> None:
+    """Calibration, openings and size are the run's, whatever stage it stands in; its latency is measured anew."""
+    frame = table(stage=["final", "stem_ablation", "final"], seed=["0"] * 3, test_acc_best=["0.91", "0.91", "0.93"])
+    with pytest.raises(TableError, match=f"row 3, column {column}"):
+        check_runs(frame.assign(**{column: ["1", "0", "1"] if column == "ece" else ["2", "3", "2"]}), "mine.csv")
+    assert len(check_runs(frame.assign(latency_ms_batch1=["2", "3", "2"]), "mine.csv")) == 3

@@ -113,3 +113,17 @@ def test_seeds_that_cells_lack_are_named(simulated: Callable[..., pd.DataFrame])
     )
     (long,) = unequal_seeds(final[~(small & alone & (final["seed"] > 1))])
     assert "seeds 2, 3, 4, 5, 6, 7, 8 and 3 more, which" in long
+
+
+def test_checkpoints_are_missed_one_by_one(simulated: Callable[..., pd.DataFrame]) -> None:
+    """A seed, or a method, that one checkpoint's students lack is named with the checkpoint."""
+    final = simulated(checkpoints=2)
+    assert missing_cells(final) == unequal_seeds(final) == ()
+    own = (final["teacher"] == "resnet50") & (final["teacher_seed"] == 1) & (final["student"] == "resnet18")
+    logit = own & (final["method"] == "logit")
+    assert unequal_seeds(final[~(logit & (final["seed"] == 3))]) == (
+        "resnet50>resnet18:logit (teacher seed 1) lacks seed 3, which other cells of resnet18 have.",
+    )
+    assert missing_cells(final[~logit]) == (
+        "resnet50>resnet18 (teacher seed 1) has no final runs of logit, which resnet18 learned from another teacher.",
+    )

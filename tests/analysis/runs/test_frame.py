@@ -11,6 +11,7 @@ import pytest
 from analysis.runs.frame import (
     ALONE,
     accuracy,
+    checkpoints,
     gain_frame,
     model_frame,
     of_students,
@@ -109,6 +110,31 @@ def test_incomplete_seeds_have_no_unit_gain(simulated: Simulated, framed: Framed
     assert found["resnet34"].index.tolist() == [0, 1, 2, 3]
     assert unit_gains(frame, "feature")["resnet18"].index.tolist() == [0, 1, 2, 3, 4]
     assert unit_gains(frame, "absent") == {}
+
+
+def test_unit_gains_average_over_checkpoints_too(simulated: Simulated, framed: Framed) -> None:
+    """A seed's gain is the mean over both teachers' three checkpoints; a seed that lacks one of the six is dropped."""
+    runs = simulated(checkpoints=3, checkpoint_pp=0.2)
+    lost = (runs["teacher"] == "resnet50") & (runs["teacher_seed"] == 2) & (runs["seed"] == 1)
+    found = unit_gains(framed(runs[~lost].reset_index(drop=True)), "logit")["resnet18"]
+    own = runs[runs["student"] == "resnet18"]
+    assert found.index.tolist() == [0, 2, 3, 4]
+    for seed, gain in found.items():
+        at = own[own["seed"] == seed]
+        kd, none = (100 * at[at["method"] == method]["test_acc_best"] for method in ("logit", "none"))
+        assert len(kd) == 6
+        assert gain == pytest.approx(kd.mean() - none.item())
+
+
+def test_checkpoints_are_counted_by_teacher(
+    published_frame: pd.DataFrame, simulated: Simulated, framed: Framed
+) -> None:
+    """Those that taught; a table that does not speak of them has one a teacher, and baselines have none."""
+    assert checkpoints(published_frame) == {"resnet34": 1, "resnet50": 1, "resnet101": 1}
+    runs = simulated(checkpoints=3)
+    fewer = runs[~((runs["teacher"] == "resnet34") & (runs["teacher_seed"] > 0))].reset_index(drop=True)
+    assert checkpoints(framed(fewer)) == {"resnet34": 1, "resnet50": 3, "resnet101": 3}
+    assert checkpoints(framed(runs[runs["method"] == "none"].reset_index(drop=True))) == {}
 
 
 def test_taught_by_keeps_baselines(published_frame: pd.DataFrame) -> None:

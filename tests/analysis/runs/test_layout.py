@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from analysis.errors import TableError
-from analysis.runs.layout import cell_sizes, layout_of
-from analysis.runs.table import finals
+from analysis.runs.layout import cell_sizes, layout_of, student_sizes
+from analysis.runs.table import check_runs, finals
+from analysis.study.capacity import CAPACITIES, Capacity
 
 Simulated = Callable[..., pd.DataFrame]
 
@@ -37,11 +38,56 @@ def test_unknown_names_need_an_order(simulated: Simulated) -> None:
     assert layout_of(runs, ["small", "big"]).pair == ("small", "big")
 
 
-def test_order_picks_two_of_three(simulated: Simulated) -> None:
-    """Three students have no one contrast; two of them, named, do."""
-    runs = simulated(pairs=[("t", "resnet18"), ("t", "resnet34"), ("t", "resnet50")])
-    assert "have 3 (resnet18, resnet34, resnet50)" in layout_of(runs).no_pair
-    assert layout_of(runs, ["resnet18", "resnet50"]).pair == ("resnet18", "resnet50")
+def test_of_three_the_extremes_are_compared_unless_two_are_named(simulated: Simulated) -> None:
+    """The smallest and the largest, where the order of all is known; else nobody until two are named."""
+    runs = simulated(pairs=[("t", "resnet18"), ("t", "resnet50"), ("t", "resnet34")])
+    layout = layout_of(runs)
+    assert (layout.students, layout.ordered) == (("resnet18", "resnet34", "resnet50"), True)
+    assert (layout.pair, layout.named) == (("resnet18", "resnet50"), False)
+    named = layout_of(runs, ["resnet34", "resnet18"])
+    assert (named.pair, named.named) == (("resnet34", "resnet18"), True)
+    odd = simulated(pairs=[("t", "a"), ("t", "b"), ("t", "resnet34")])
+    assert (layout_of(odd).pair, layout_of(odd).ordered) == (None, False)
+    assert "have 3 (a, b, resnet34); name two" in layout_of(odd).no_pair
+
+
+def sized(runs: pd.DataFrame, parameters: dict[str, int]) -> pd.DataFrame:
+    """The runs, with sizes of some students."""
+    return check_runs(
+        runs.assign(
+            parameters=runs["student"].map(parameters).astype("Int64"),
+            forward_gflop=runs["student"].map({name: count / 1e7 for name, count in parameters.items()}),
+        ),
+        "sized",
+    )
+
+
+def test_the_table_s_own_sizes_order_any_names(simulated: Simulated) -> None:
+    """Parameters of every student settle who is larger, whatever the names say; of some they settle nothing."""
+    runs = simulated(pairs=[("t", "wide"), ("t", "deep"), ("t", "resnet18")])
+    known = {"wide": 3_000_000, "deep": 2_000_000, "resnet18": 5_000_000}
+    layout = layout_of(sized(runs, known))
+    assert layout.students == ("deep", "wide", "resnet18")
+    assert layout.pair == ("deep", "resnet18")
+    assert layout_of(sized(runs, known | {"wide": 2_000_000})).pair is None  # two of one size
+    assert layout_of(sized(simulated(pairs=[("t", "wide"), ("t", "deep")]), {"wide": 3_000_000})).pair is None
+
+
+def test_sizes_are_the_table_s_before_the_architectures(simulated: Simulated) -> None:
+    """A narrow ResNet-18 is as large as its row says; a student that nothing is known of has no size."""
+    runs = simulated(pairs=[("t", "resnet18"), ("t", "resnet34"), ("t", "mine")])
+    assert student_sizes(runs) == {name: CAPACITIES[name] for name in ("resnet18", "resnet34")}
+    assert student_sizes(sized(runs, {"resnet18": 175_000})) == {
+        "resnet18": Capacity(175_000, 0.0175),
+        "resnet34": CAPACITIES["resnet34"],
+    }
+
+
+def test_seeds_are_counted_once_whatever_the_checkpoints(simulated: Simulated) -> None:
+    """Ten runs a cell of five seeds from two checkpoints are five seeds."""
+    runs = simulated(checkpoints=2)
+    assert layout_of(runs).seeds == 5
+    assert cell_sizes(runs)["resnet101>resnet34:logit"] == 10
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,9 @@ def test_accuracy_by_name_is_an_own_metric() -> None:
         (SMALLEST, Metric("val_acc", higher_is_better=False), ["val_acc is an accuracy, so higher is better"]),
         (SMALLEST, Metric("kl_t1", higher_is_better=False), ["cannot be compared by column kl_t1", "a column of your"]),
         (SMALLEST, Metric("seed", higher_is_better=True), ["cannot be compared by column seed"]),
+        (SMALLEST, Metric("ece", higher_is_better=False), ["column ece is missing"]),
+        (SMALLEST.assign(ece=["0.1", ""]), Metric("ece", higher_is_better=False), ["row 3, column ece: a value is"]),
+        (SMALLEST.assign(ece=["0.1", "0.2"]), Metric("ece", higher_is_better=True), ["ece is an error, so lower is"]),
     ],
 )
 def test_metrics_that_do_not_fit(frame: pd.DataFrame, metric: Metric, words: list[str]) -> None:
@@ -179,6 +182,74 @@ def test_metrics_that_do_not_fit(frame: pd.DataFrame, metric: Metric, words: lis
     assert str(error.value).startswith("mine.csv")
     for word in words:
         assert word in str(error.value)
+
+
+def test_calibration_error_can_be_compared() -> None:
+    """A column of the schema, which is then required, while accuracy no longer is."""
+    frame = SMALLEST.drop(columns="accuracy").assign(ece=["0.03", "0.02"])
+    runs = check_runs(frame, "mine.csv", Metric("ece", higher_is_better=False))
+    assert sorted(runs["ece"]) == [0.02, 0.03]
+    assert list(runs.columns) == [column.name for column in COLUMNS]
+
+
+TAUGHT = pd.DataFrame(
+    [
+        ("", "", "small", "none", "", "0", "0.91"),
+        ("big", "0", "small", "kd", "beta=1000", "0", "0.92"),
+        ("big", "1", "small", "kd", "beta=1000", "0", "0.93"),
+    ],
+    columns=["teacher", "teacher_seed", "student", "method", "other_hyperparameters", "seed", "accuracy"],
+)
+
+
+def test_checkpoints_of_a_teacher_make_runs_but_no_cells() -> None:
+    """Rows that differ in the teacher's seed alone are two runs of one cell; the same twice is refused."""
+    runs = check_runs(TAUGHT, "mine.csv")
+    assert runs["teacher_seed"].dropna().tolist() == [0, 1]
+    assert (len(distinct_runs(runs)), len(finals(runs))) == (3, 3)
+    with pytest.raises(TableError, match="row 4, column seed: final big>small:kd stands there twice"):
+        check_runs(TAUGHT.assign(teacher_seed=["", "1", "1"]), "mine.csv")
+
+
+def test_other_hyperparameters_are_a_setting() -> None:
+    """Two values of beta are two settings of a cell, as two temperatures are."""
+    with pytest.raises(TableError, match="big>small:kd under two settings"):
+        finals(check_runs(TAUGHT.assign(other_hyperparameters=["", "beta=1", "beta=2"]), "mine.csv"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"teacher_seed": ["1", "0", "1"]}, "row 2, column teacher_seed: means nothing for method none"),
+        ({"other_hyperparameters": ["b=1", "", ""]}, "row 2, column other_hyperparameters: means nothing for method"),
+        ({"teacher_seed": ["", "0", "x"]}, "row 4, column teacher_seed: must be a number"),
+        (
+            {"teacher_seed": ["", "0", ""]},
+            "row 4, column teacher_seed: is given for some runs of teacher big and not for others; fill it in for all",
+        ),
+        (
+            {"parameters": ["100", "100", "101"]},
+            "row 4, column parameters: row 2 gives small 100; one name is one network",
+        ),
+        ({"forward_gflop": ["0", "", ""]}, "row 2, column forward_gflop: must be at least 1e-09"),
+        ({"test_openings": ["2", "2.5", "2"]}, "row 3, column test_openings: must be a whole number"),
+        ({"latency_ms_batch1": ["-1", "", ""]}, "row 2, column latency_ms_batch1: must be at least 0"),
+        ({"ece": ["3", "2", "2"]}, "row 2, column ece: values must be fractions"),
+    ],
+)
+def test_what_the_columns_of_records_refuse(changes: dict[str, list[str]], words: str) -> None:
+    """Checkpoints and hyperparameters belong to distilled runs, sizes to students; counts and ranges are held."""
+    with pytest.raises(TableError) as error:
+        check_runs(TAUGHT.assign(**changes), "mine.csv")
+    assert str(error.value).startswith(f"mine.csv, {words}")
+
+
+def test_a_stem_is_another_network() -> None:
+    """The ImageNet stem has other sizes under the same name."""
+    rows = TAUGHT.assign(
+        stage="stem_ablation", stem=["cifar", "imagenet", "imagenet"], parameters=["100", "110", "110"]
+    )
+    assert len(check_runs(rows, "mine.csv")) == 3
 
 
 def test_a_stage_that_is_there_is_checked() -> None:

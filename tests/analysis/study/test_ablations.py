@@ -122,6 +122,18 @@ def test_clipping_compares_runs_of_one_setting(published: pd.DataFrame) -> None:
     assert ablations.clipping(few, ACCURACY) is None
 
 
+def test_clipping_compares_runs_of_one_checkpoint(published: pd.DataFrame) -> None:
+    """The ablation learned from the first checkpoint: final runs of the second are none of its partners."""
+    taught = published["teacher"] != ""
+    first = published.assign(teacher_seed=pd.Series(0, published.index, dtype="Int64").where(taught))
+    second = first[taught & (first["stage"] == "final")].assign(teacher_seed=1)
+    found, plain = ablations.clipping(pd.concat([first, second]), ACCURACY), ablations.clipping(published, ACCURACY)
+    assert found is not None
+    assert plain is not None
+    pd.testing.assert_series_equal(found[1]["y"], plain[1]["y"])
+    assert found[2] == plain[2]
+
+
 def finals_of(published: pd.DataFrame) -> pd.DataFrame:
     """Final rows."""
     return published[published["stage"] == "final"].reset_index(drop=True)

@@ -167,10 +167,16 @@ def test_thirty_contrasts_of_fifty_runs_take_no_time() -> None:
 # --- pairs ------------------------------------------------------------------------------------------------------------
 
 
-def final_rows(cells: list[tuple[str, str, str]], seeds: int = 5) -> pd.DataFrame:
-    """Rows of the final phase, in the order of a checked table."""
-    rows = sorted((*cell, seed) for cell in cells for seed in range(seeds))
-    return pd.DataFrame(rows, columns=["teacher", "student", "method", "seed"])
+def final_rows(cells: list[tuple[str, str, str]], seeds: int = 5, checkpoints: int = 0) -> pd.DataFrame:
+    """Rows of the final phase, in the order of a checked table; without checkpoints it does not speak of them."""
+    rows = [
+        (teacher, checkpoint, student, method, seed)
+        for teacher, student, method in sorted(cells)
+        for checkpoint in (range(checkpoints) if teacher and checkpoints else (None,))
+        for seed in range(seeds)
+    ]
+    frame = pd.DataFrame(rows, columns=["teacher", "teacher_seed", "student", "method", "seed"])
+    return frame.astype({"teacher_seed": "Int64"})
 
 
 CELLS = [("", "r18", "none"), ("", "r34", "none"), ("r50", "r18", "logit"), ("r50", "r34", "feature")]
@@ -180,7 +186,8 @@ def test_a_pair_is_a_paired_t_test_on_its_own_baseline() -> None:
     """Gain, interval and p of these images are those of scipy and statsmodels; new images are wider, same gain."""
     final = final_rows(CELLS)
     correct = bits(9, runs=20, count=60)
-    accuracy = dict(zip(final.itertuples(index=False, name=None), 100 * correct.mean(axis=1), strict=True))
+    keys = final.drop(columns="teacher_seed").itertuples(index=False, name=None)
+    accuracy = dict(zip(keys, 100 * correct.mean(axis=1), strict=True))
     found = paired_gains(final, correct)
     assert [(row.teacher, row.student, row.method) for row in found] == CELLS[2:]
     for row in found:
@@ -196,6 +203,43 @@ def test_a_pair_is_a_paired_t_test_on_its_own_baseline() -> None:
         assert row.new.estimate.value == row.these.value
         assert row.new.estimate.se >= row.these.se
     assert any(row.new is not None and not row.new.floored for row in found)
+
+
+def test_checkpoints_are_averaged_within_seeds_and_their_networks_tested_one_by_one() -> None:
+    """One paired t over seeds on gains averaged over checkpoints; McNemar for each checkpoint's network and seed."""
+    final = final_rows([CELLS[0], CELLS[2]], seeds=4, checkpoints=3)
+    correct = np.repeat(bits(13, runs=4, count=60), 4, axis=0) ^ bits(14, runs=16, count=60, share=0.2)  # by cell
+    (row,) = paired_gains(final, correct)
+    accuracy = 100 * correct.mean(axis=1)
+    none, kd = accuracy[:4], accuracy[4:].reshape(3, 4)
+    test = stats.ttest_rel(kd.mean(axis=0), none)
+    assert (row.checkpoints, row.seeds) == (("0", "1", "2"), (0, 1, 2, 3))
+    assert row.these is not None
+    assert row.new is not None
+    assert (row.gain_pp, row.these.t, row.these.df) == pytest.approx(((kd - none).mean(), test.statistic, 3))
+    # another checkpoint is no other seed: what is left of a run is left beside its own checkpoint's runs
+    y = 100.0 * correct.reshape(4, 4, 60)  # cells (the baseline, then checkpoints), seeds, images
+    left = y - y.mean(axis=1, keepdims=True) - y.mean(axis=2, keepdims=True) + y.mean(axis=(1, 2), keepdims=True)
+    left *= np.sqrt(4 / 3)
+    gain = y[1:].mean(axis=(0, 1)) - y[0].mean(axis=0)
+    noise = (((left[1:].mean(axis=0) - left[0]) / 4) ** 2).sum() / 60 / 59
+    assert not row.new.floored
+    assert row.new.estimate.se == pytest.approx(np.sqrt(row.these.se**2 + gain.var(ddof=1) / 60 - noise))
+    expected = [
+        mcnemar(one[None], other[None])[0] for one, other in zip(correct[4:], np.tile(correct[:4], (3, 1)), strict=True)
+    ]
+    assert row.mcnemar_p == pytest.approx(expected)
+
+    lost = ~(final["teacher_seed"].eq(1).fillna(value=False) & (final["seed"] == 2)).to_numpy(dtype=bool)
+    (less,) = paired_gains(final[lost].reset_index(drop=True), correct[lost])
+    assert less.seeds == (0, 1, 3)  # a seed that lacks one checkpoint's run would be a mean over others
+
+
+def test_one_checkpoint_by_name_is_one_checkpoint() -> None:
+    """Whether the table tells the seed of the one checkpoint changes no number."""
+    correct = bits(9, runs=20, count=60)
+    (plain, *_), (named, *_) = (paired_gains(final_rows(CELLS, checkpoints=count), correct) for count in (0, 1))
+    assert (plain.these, plain.new, plain.mcnemar_p) == (named.these, named.new, named.mcnemar_p)
 
 
 def test_only_seeds_that_both_cells_have_are_paired() -> None:

@@ -20,6 +20,8 @@ from analysis.runs.layout import layout_of
 from analysis.runs.metric import ACCURACY, Metric
 from analysis.runs.table import check_runs, finals
 from analysis.study import multiverse
+from analysis.study.contrasts import moderation
+from analysis.study.models import primary
 
 Simulated = Callable[..., pd.DataFrame]
 KEY = ("method", "metric", "scale", "seeds", "teachers", "hyperparameters", "model", "df_method")
@@ -396,3 +398,19 @@ def test_the_third_student_takes_no_part(simulated: Simulated) -> None:
     runs = simulated(pairs=[("t", "resnet18"), ("t", "resnet34"), ("t", "resnet50")], seeds=3, draw=1)
     two = runs[runs["student"] != "resnet34"].reset_index(drop=True)
     assert specify(runs, order=["resnet18", "resnet50"]) == specify(two)
+
+
+def test_specifications_tell_checkpoints_apart(simulated: Simulated, framed: Callable[..., pd.DataFrame]) -> None:
+    """The mixed specification is the primary contrast, checkpoints and all; comparisons of seeds average over them."""
+    runs = simulated(checkpoints=2, checkpoint_pp=0.3, seeds=4, draw=4)
+    curve = specify(runs)
+    source = primary(framed(runs), "acc", "all").used
+    base = source.estimate(moderation("resnet18", "resnet34", "feature"))
+    row = one(curve, model="mixed", df_method="kenward-roger")
+    assert (row.estimate, row.se, row.df) == pytest.approx((base.value, base.se, base.df))
+    final = runs[runs["stage"] == "final"]
+    gains = units(final, 100 * final["test_acc_best"], "feature")
+    test = stats.ttest_ind(gains["resnet34"], gains["resnet18"], equal_var=False)
+    welch = one(curve, model="Welch t")
+    assert (welch.estimate, welch.p) == pytest.approx((base.value, test.pvalue))
+    assert {row.model for row in curve} >= {"teacher intercepts", "gain model", "pairs", "least squares"}

@@ -11,11 +11,15 @@ import pytest
 import statsmodels.formula.api as smf
 from scipy import optimize
 
+from analysis.mixed.bootstrap import refit, simulate
+from analysis.mixed.fit import fit
+from analysis.mixed.model import build
 from analysis.results import Analysis, Rival
 from analysis.runs.metric import ACCURACY, Metric
+from analysis.runs.table import check_runs
 from analysis.study import rivals
 from analysis.study.capacity import CAPACITIES
-from analysis.study.models import SEEDS
+from analysis.study.models import SEEDS, random_part
 
 Simulated = Callable[..., pd.DataFrame]
 Framed = Callable[[pd.DataFrame], pd.DataFrame]
@@ -233,3 +237,57 @@ def test_a_gap_of_errors_has_the_accuracys_sign(published: pd.DataFrame, publish
     there = rivals.gap_frame(errors, published_frame, metric, PAIR)
     here = rivals.gap_frame(published, published_frame, ACCURACY, PAIR)
     assert there["gap_mean_pp"].to_numpy() == pytest.approx(here["gap_mean_pp"].to_numpy())
+
+
+def with_teachers(runs: pd.DataFrame, seeds: int = 3) -> pd.DataFrame:
+    """The runs, and runs of their teachers: 0.94, and a tenth of a point more at each seed."""
+    teachers = [
+        {"stage": "teachers", "student": name, "method": "none", "seed": seed, "test_acc_best": 0.94 + seed / 1000}
+        for name in sorted(set(runs["teacher"]) - {""})
+        for seed in range(seeds)
+    ]
+    return check_runs(pd.concat([runs, pd.DataFrame(teachers).assign(epochs=200)]), "x")
+
+
+def test_the_gap_is_that_of_the_checkpoint_that_taught(simulated: Simulated, framed: Framed) -> None:
+    """Where the table tells it, each run's own; a checkpoint whose accuracy is not there makes the gap unknown."""
+    runs = with_teachers(simulated(checkpoints=3, checkpoint_pp=0.1, draw=1))
+    frame = framed(runs)
+    gaps = rivals.gap_frame(runs, frame, ACCURACY, PAIR)
+    base = frame[frame["kd"] == 0].groupby("student", observed=True)["y"].mean()
+    expected = [94 + int(c) / 10 - base[s] for c, s in zip(gaps["teacher_seed"], gaps["student"], strict=True)]
+    assert gaps["gap_checkpoint_pp"].to_numpy() == pytest.approx(expected)
+    names = {row.moderator for row in rivals.rivals(gaps, np.random.default_rng(0))}
+    assert "accuracy gap (the checkpoint that taught)" in names
+    unknown = with_teachers(simulated(checkpoints=3, draw=1), seeds=2)
+    assert "gap_checkpoint_pp" not in rivals.gap_frame(unknown, framed(unknown), ACCURACY, PAIR)
+
+
+def test_a_table_s_sizes_are_the_moderators(simulated: Simulated, framed: Framed) -> None:
+    """Parameters and operations of students that kdcap does not know, from the table's own columns."""
+    runs = simulated(pairs=[("t", "small"), ("t", "large")])
+    large = runs["student"] == "large"
+    sized = check_runs(
+        runs.assign(parameters=np.where(large, 1_000, 100), forward_gflop=np.where(large, 10.0, 0.1)), "x"
+    )
+    gaps = rivals.gap_frame(sized, framed(sized), ACCURACY, ("small", "large"))
+    assert gaps.groupby("student", observed=True)["log10_parameters"].first().to_dict() == {"small": 2, "large": 3}
+    assert gaps.groupby("student", observed=True)["log10_flops"].first().to_dict() == {"small": -1, "large": 1}
+
+
+def test_costly_rivals_are_compared_at_the_variances_first_fitted(simulated: Simulated, framed: Framed) -> None:
+    """Where crossed effects make each fit costly; on a small design on which both can be had they hardly differ."""
+    runs = with_teachers(simulated(checkpoints=3, checkpoint_pp=0.1, draw=1))
+    lost = runs[~((runs["teacher_seed"] == 1) & (runs["seed"] == 2) & (runs["method"] == "logit")).fillna(value=False)]
+    lost = lost.reset_index(drop=True)
+    gaps = rivals.gap_frame(lost, framed(lost), ACCURACY, PAIR)
+    one = fit(build(f"y ~ method + larger + {random_part(gaps)}", gaps), "ML")
+    assert not one.problem.stratified
+    own = rivals._criteria(one, one.model.y[None, :])[0]
+    assert own == pytest.approx(rivals._aicc(one.minus_2_log_likelihood, one.model))
+    y = simulate(one, 200, np.random.default_rng(0))
+    exact = refit(one.model, y, "ML").minus_2_log_likelihood
+    found = rivals._criteria(one, y) - own + one.minus_2_log_likelihood
+    assert (found >= exact - 1e-6).all()
+    assert np.median(found - exact) < 4  # of a criterion that varies by tens
+    assert np.corrcoef(found, exact)[0, 1] > 0.98

@@ -10,10 +10,10 @@ import pytest
 import statsmodels.api as sm
 import statsmodels.formula.api as smf
 from numpy.typing import NDArray
-from scipy import optimize
+from scipy import optimize, stats
 
 from analysis.runs.frame import gain_frame, taught_by
-from analysis.study.models import Source, components, describe, gains, pairs, primary
+from analysis.study.models import SEEDS, Source, components, describe, gains, pairs, primary, random_part
 
 Simulated = Callable[..., pd.DataFrame]
 Framed = Callable[[pd.DataFrame], pd.DataFrame]
@@ -262,3 +262,85 @@ def test_regular_fits_are_described_with_the_second_engine(published_frame: pd.D
     assert 0 < told.r2_marginal < told.r2_conditional < 1
     (alone,) = describe(primary(published_frame, "test_acc_best", "all"), second=False)
     assert (alone.second_engine, alone.second_excess, alone.check) == ("", None, "regular fit")
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------------------
+
+OF_CHECKPOINTS = ["teacher:teacher_seed:student[kd]", "teacher:teacher_seed:student:method[kd]"]
+
+
+def test_checkpoints_have_effects_where_a_teacher_has_several(simulated: Simulated, framed: Framed) -> None:
+    """On each student, and on it by each method; with one checkpoint a teacher every model is what it was."""
+    several = framed(simulated(checkpoints=2, checkpoint_pp=0.2))
+    assert random_part(several) == f"{SEEDS} + (0 + kd | teacher:teacher_seed:student/method)"
+    assert random_part(gain_frame(several)) == random_part(several)
+    for model in (primary, pairs, gains):
+        frame = gain_frame(several) if model is gains else several
+        names = [component.name for component in model(frame, "acc", "all").first.fit.model.components]
+        assert names == [*(["teacher"] if model is gains else []), "student:seed", *OF_CHECKPOINTS]
+    one_method = framed(simulated(methods=["kd"], checkpoints=2))
+    assert random_part(one_method) == f"{SEEDS} + (0 + kd | teacher:teacher_seed:student)"
+    for frame in (framed(simulated()), framed(simulated(checkpoints=1))):
+        assert random_part(frame) == SEEDS
+    runs = simulated(checkpoints=2)
+    fewer = (runs["teacher"] != "resnet50") & (runs["teacher_seed"] > 0)
+    assert random_part(framed(runs[~fewer].reset_index(drop=True))) != SEEDS  # one teacher with two is enough
+    assert random_part(taught_by(framed(runs[~fewer].reset_index(drop=True)), ["resnet101"])) == SEEDS
+
+
+def test_baselines_have_no_checkpoint(simulated: Simulated, framed: Framed) -> None:
+    """No group holds a baseline; every distilled run is in one group of each component."""
+    frame = framed(simulated(checkpoints=3, checkpoint_pp=0.2))
+    model = primary(frame, "acc", "all").first.fit.model
+    for component in model.components[1:]:
+        assert (component.z.sum(axis=1) == frame["kd"]).all()
+    groups = [len(component.levels) for component in model.components]
+    assert groups == [10, 4 * 3, 4 * 3 * 2]
+
+
+def test_the_checkpoints_variances_are_those_of_a_dense_fit(simulated: Simulated, framed: Framed) -> None:
+    """REML with n-by-n matrices, built from labels here, and scipy's search: variances, means, standard errors."""
+    frame = framed(simulated(checkpoints=2, checkpoint_pp=0.3, seeds=4, draw=4))
+    source = primary(frame, "acc", "all").used
+    assert not source.singular
+    pair = frame["teacher"] + frame["teacher_seed"] + frame["student"].astype(str)
+    kd = frame["kd"].to_numpy()[:, None]
+    groups = [
+        indicators((frame["student"].astype(str) + frame["seed"].astype(str)).tolist()),
+        indicators(pair.tolist()) * kd,
+        indicators((pair + frame["method"].astype(str)).tolist()) * kd,
+    ]
+    variances, sigma2, beta, covariance = dense_reml(frame["y"].to_numpy(), source.fit.model.x, groups)
+    assert list(source.fit.variances.values()) == pytest.approx([*variances, sigma2], rel=1e-3)
+    weights = {"resnet34:logit": 1.0, "resnet34:none": -1.0, "resnet18:logit": -1.0, "resnet18:none": 1.0}
+    combination = source.combination(weights)
+    assert source.estimate(weights).value == pytest.approx(combination @ beta, abs=1e-6)
+    assert source.estimate(weights, "normal").se == pytest.approx(
+        np.sqrt(combination @ covariance @ combination), rel=1e-4
+    )
+
+
+def test_under_one_teacher_moderation_is_a_t_test_on_checkpoints(simulated: Simulated, framed: Framed) -> None:
+    """With baselines known exactly, what is left is a difference of means over checkpoints: 2 (k - 1) df.
+
+    Baselines of a thousand seeds' precision are stood in for by no seed effects and hardly any noise.
+    """
+    runs = simulated(
+        pairs=[("t", "resnet18"), ("t", "resnet34")], methods=["kd"], checkpoints=4, checkpoint_pp=0.3, sigma_pp=1e-3,
+        tau_pp=0, seeds=6,
+    )  # fmt: skip
+    frame = framed(runs)
+    source = primary(frame, "acc", "all").used
+    found = source.estimate({"resnet34:kd": 1.0, "resnet34:none": -1.0, "resnet18:kd": -1.0, "resnet18:none": 1.0})
+    means = frame[frame["kd"] > 0].groupby(["student", "teacher_seed"], observed=True)["y"].mean()
+    test = stats.ttest_ind(means["resnet34"], means["resnet18"])
+    assert found.df == pytest.approx(6, abs=0.1)
+    assert found.t == pytest.approx(test.statistic, rel=0.01)
+
+
+def test_a_checkpoint_of_its_own_for_each_seed(simulated: Simulated, framed: Framed) -> None:
+    """One run of a cell tells no method's part from the error, and one run of a student no checkpoint's at all."""
+    runs = simulated(checkpoints=5, checkpoint_pp=0.2)
+    own = runs[(runs["method"] == "none") | (runs["teacher_seed"] == runs["seed"])].reset_index(drop=True)
+    assert random_part(framed(own)) == f"{SEEDS} + (0 + kd | teacher:teacher_seed:student)"
+    assert random_part(framed(own[own["method"] != "logit"].reset_index(drop=True))) == SEEDS

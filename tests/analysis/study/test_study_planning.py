@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.mixed.inference import Inference
+from analysis.mixed.model import build
 from analysis.runs.frame import taught_by
 from analysis.runs.metric import ACCURACY
 from analysis.study import ablations, rivals
@@ -105,6 +108,36 @@ def test_designs_fitted_with_that_many_seeds_agree(simulated: Simulated, framed:
         found = again.estimate(weights)
         assert se / error_sd(source) == pytest.approx(found.se / error_sd(again))
         assert df == pytest.approx(found.df)
+
+
+@pytest.mark.parametrize("seeds", [3, 6, 20])
+def test_more_seeds_at_the_same_checkpoints(simulated: Simulated, framed: Framed, seeds: int) -> None:
+    """What a fit with n seeds has, under the same variances: exactly its standard error, and nearly its df.
+
+    The checkpoints' part stays however many seeds there are.
+    """
+    frame = framed(simulated(draw=4, tau_pp=0.1, checkpoints=3, checkpoint_pp=0.2))
+    source = primary(frame, "acc", "all").used
+    assert len(source.fit.model.components) == 3
+    other = build(source.fit.model.formula, framed(simulated(checkpoints=3, seeds=seeds)))
+    there = Inference(replace(source.fit, model=other)).estimate(source.combination(MODERATION))
+    se, df = planned(source, frame, MODERATION, seeds)
+    assert se == pytest.approx(there.se)
+    assert df == pytest.approx(there.df, rel=0.05)
+    assert planned(source, frame, MODERATION, 10_000)[0] > 0.5 * planned(source, frame, MODERATION, 5)[0]
+
+
+def test_a_seed_with_a_checkpoint_of_its_own_brings_it_along(simulated: Simulated, framed: Framed) -> None:
+    """Then everything grows with the seeds: the standard error falls as one over their root, without end."""
+    runs = simulated(draw=4, checkpoints=5, checkpoint_pp=0.2)
+    own = runs[(runs["method"] == "none") | (runs["teacher_seed"] == runs["seed"])].reset_index(drop=True)
+    frame = framed(own)
+    source = primary(frame, "acc", "all").used
+    assert [component.name for component in source.fit.model.components][-1].startswith("teacher:teacher_seed")
+    here = source.estimate(MODERATION)
+    se, df = planned(source, frame, MODERATION, 5)
+    assert (se, df) == (pytest.approx(here.se), pytest.approx(here.df, rel=0.02))
+    assert planned(source, frame, MODERATION, 500)[0] == pytest.approx(se / 10)
 
 
 def fits(published: pd.DataFrame, frame: pd.DataFrame) -> dict[str, tuple[Fitted, pd.DataFrame, list[Weights]]]:

@@ -166,6 +166,92 @@ def test_what_must_not_be_compared_is_refused(
         assert word in str(refusal.value)
 
 
+def test_two_openings_a_run_are_the_protocol(judged: Judge, published: pd.DataFrame) -> None:
+    """Recorded for all and two everywhere: nothing is noted, and the verdict is the numbers' own."""
+    verdict = judged(published.assign(test_openings="2"))
+    assert (verdict.verdict, verdict.openings_recorded, verdict.openings_wrong) == ("PASS", 50, 0)
+    assert verdict.openings_sentence == ""
+    assert not any("openings" in note for note in verdict.notes)
+
+
+@pytest.mark.parametrize(("count", "words"), [("0", "0 times"), ("1", "once"), ("3", "3 times")])
+def test_another_number_of_openings_fails(judged: Judge, published: pd.DataFrame, count: str, words: str) -> None:
+    """Runs whose numbers agree to the last digit FAIL if one of them looked at the test set once more, or less."""
+    openings = ["2"] * 50
+    openings[7] = count
+    verdict = judged(published.assign(test_openings=openings))
+    assert (verdict.verdict, verdict.exit_code, verdict.cells_failed) == ("FAIL", 1, 0)
+    assert (verdict.openings_recorded, verdict.openings_wrong) == (50, 1)
+    assert verdict.openings_sentence.endswith(f"opened the test set {words} where the protocol has 2")
+    row = published.iloc[7]
+    label = f"{row['student']}:{row['method']}" if row["teacher"] == "" else f"{row['teacher']}>{row['student']}"
+    assert f"run final {label}" in verdict.openings_sentence
+    assert f"seed {row['seed']} opened" in verdict.openings_sentence
+    assert f"FAIL against yasar2026-v2: {verdict.openings_sentence}." in verdict.sentence
+    assert verdict.excusing_between_study_sd_pp is None
+    assert "between-study" not in verdict.sentence
+
+
+def test_the_first_run_is_named_and_the_others_counted(judged: Judge, published: pd.DataFrame) -> None:
+    """By its run's name where the table has it; a run that stands in two stages counts once, whichever tells."""
+    named = published.assign(test_openings="5", run_id=[f"final/run-{row}" for row in range(50)])
+    again = named[named["method"] == "none"].assign(stage="stem_ablation")
+    silent = named.assign(test_openings=named["test_openings"].where(named["method"] != "none", ""))
+    for frame in (named, pd.concat([named, again]), pd.concat([silent, again])):
+        verdict = judged(frame)
+        assert (verdict.openings_recorded, verdict.openings_wrong) == (50, 50)
+        assert "and 49 more runs did not open it twice" in verdict.sentence
+        assert "run final/run-" in verdict.sentence
+    two = named.assign(test_openings=["5", "5", *["2"] * 48])
+    assert "and 1 more run did not" in judged(two).sentence
+
+
+def test_runs_of_every_stage_must_have_kept_the_test_set_shut(judged: Judge, published: pd.DataFrame) -> None:
+    """Also of a selection, which no cell of the verdict is made of: choosing on test images is the first sin."""
+    tried = published[published["method"] == "logit"].head(1).assign(stage="select", seed="9", test_openings="7")
+    verdict = judged(pd.concat([published.assign(test_openings="2"), tried]))
+    assert verdict.verdict == "FAIL"
+    assert "run select resnet34>resnet18:logit, seed 9 opened the test set 7 times" in verdict.sentence
+
+
+def test_openings_that_are_not_recorded_are_noted(judged: Judge, published: pd.DataFrame) -> None:
+    """No column, or gaps in it, is no FAIL: it is told."""
+    verdict = judged(published)
+    assert (verdict.verdict, verdict.openings_recorded) == ("PASS", 0)
+    note = "Test set openings not recorded: nothing shows that it stayed shut until training was over."
+    assert note in verdict.notes
+    some = judged(published.assign(test_openings=["", *["2"] * 49]))
+    assert some.openings_recorded == 49
+    assert any(note.startswith("Test set openings not recorded for 1 of 50 runs") for note in some.notes)
+
+
+def test_a_fail_of_openings_still_names_what_differs(judged: Judge, published: pd.DataFrame) -> None:
+    """Both are said, the openings first; no spread between studies excuses it."""
+    published.loc[rows_of(published, CULPRIT), "test_acc_best"] += 0.005
+    sentence = judged(published.assign(test_openings="1")).sentence
+    assert sentence.index("opened the test set once") < sentence.index(f"{CULPRIT} differs by +0.50 pp")
+    assert sentence.endswith("that was not opened as the protocol has it.")
+
+
+def test_another_hyperparameter_is_named_not_refused(judged: Judge, published: pd.DataFrame) -> None:
+    """A plugin's own hyperparameters are chosen, as alpha and T are."""
+    published["other_hyperparameters"] = ""
+    published.loc[rows_of(published, CULPRIT), "other_hyperparameters"] = "beta=10"
+    notes = judged(published).notes
+    assert f"{CULPRIT} ran with other_hyperparameters beta=10, the reference with none; judged all the same." in notes
+
+
+def test_several_checkpoints_are_judged_together(judged: Judge, published: pd.DataFrame) -> None:
+    """A study that crossed its seeds with two checkpoints is judged by its cells' means over both."""
+    taught = published["teacher"] != ""
+    first = published.assign(teacher_seed=["0" if one else "" for one in taught])
+    both = pd.concat([first, first[taught].assign(teacher_seed="1")])
+    verdict = judged(both)
+    assert verdict.verdict == "PASS"
+    assert {cell.n for cell in verdict.cells if cell.teacher} == {10}
+    assert verdict.mean_shift_pp == pytest.approx(0, abs=1e-9)
+
+
 def test_percent_is_refused(judged: Judge, published: pd.DataFrame) -> None:
     """Percent where fractions belong never reaches a verdict."""
     published["test_acc_best"] *= 100
@@ -189,7 +275,7 @@ def test_verdict_json_holds_plain_scalars_at_the_top(judged: Judge, published: p
     """DVC reads metrics from the top level: numbers, rounded to six decimals, no NaN, no -0."""
     published["test_acc_best"] += 0.0001234567
     plain = judged(published).as_json()
-    assert plain["schema"] == "kdcap.verdict/1"
+    assert plain["schema"] == "kdcap.verdict/2"
     assert plain["mean_shift_pp"] == 0.012346
     assert plain["cells"][0]["diff_pp"] == 0.012346
     assert isinstance(plain["notes"], list)
