@@ -201,6 +201,8 @@ def _environment(study: Study, profile: str, found: Sequence[RunRecord]) -> dict
         "dataset digest": of([record.data_sha256 for record in found]),
         "training code digest": of([record.code_sha256 for record in found]),
     }
+    for key in ("precision", "teacher_logits"):
+        facts[key.replace("_", " ")] = of([getattr(record.spec.optimisation, key) for record in found])
     for key in dict.fromkeys(key for record in found for key in record.stack):
         facts[key] = of([record.stack.get(key, "none") for record in found])
     for key in dict.fromkeys(key for record in found for key in record.settings):

@@ -65,7 +65,7 @@ def train(
         study,
         Workspace(name),
         chosen,
-        LocalExecutor(count),
+        LocalExecutor(count, study.methods),
         cell=cell,
         seed=seed,
         checkpoint_every_s=CHECKPOINT_EVERY_S if checkpoint_every is None else checkpoint_every,

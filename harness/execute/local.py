@@ -20,6 +20,7 @@ from pathlib import Path
 import harness
 from harness.errors import KdcapError
 from harness.execute.job import Done, Job, OnEpoch, Say
+from harness.study.methods import find
 from harness.study.spec import Optimisation
 
 _Running = dict[Connection, tuple[Job, BaseProcess]]
@@ -39,17 +40,20 @@ class LocalExecutor:
 
     Args:
         workers: Runs at once.
+        methods: The study's methods. Their modules are imported by the server at its start, like all other code that
+            trains: what is edited later changes no run of this stage.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, methods: Iterable[str] = ()) -> None:
         self.workers = workers
+        self._preload = [*_PRELOAD, *(find(method).module for method in methods)]
 
     def run(self, jobs: Iterable[Job], on_epoch: OnEpoch, say: Say) -> Iterator[Done]:
         """See `Executor.run`. Leaving the iterator early, by any exception, ends the running jobs."""
         waiting = deque(jobs)
         running: _Running = {}
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_PRELOAD)
+        context.set_forkserver_preload(self._preload)
         os.environ.update(_server_environment())
         try:
             while waiting or running:

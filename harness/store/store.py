@@ -48,8 +48,9 @@ class Failure(Frozen):
 
     @property
     def words(self) -> str:
-        """The last line, which is what a traceback says."""
-        return self.error.splitlines()[-1]
+        """Its first line; of a traceback, the first line of what was raised."""
+        last = self.error.rpartition("Traceback (most recent call last):")[2]
+        return next((line for line in last.splitlines() if line.strip() and line[0] != " "), self.error.strip())
 
 
 class Store:
@@ -96,15 +97,20 @@ class Store:
         if entry.spec is None:
             return Check("missing", "waits for the selection")
         check = self._check(self.folder(entry), entry.spec)
-        return self._failed(entry) if check.state == "missing" else check
+        failure = None if check.state == "done" else self._failure(entry)
+        if failure is None:
+            return check
+        if check.state == "missing":
+            return Check("failed", failure.words)
+        return Check("stale", f"{check.reason}; when it was trained again, it failed: {failure.words}")
 
-    def _failed(self, entry: Entry) -> Check:
-        """A missing run's check: whether it is missing because it failed, by a note about this very run."""
+    def _failure(self, entry: Entry) -> Failure | None:
+        """How the last try of this very run failed, if it did."""
         try:
             failure = Failure.model_validate_json(self.failed_path(entry).read_text(encoding="utf-8"))
         except (OSError, ValueError):  # no note, or one that nobody can read
-            return Check("missing")
-        return Check("failed", failure.words) if failure.spec_sha256 == entry.run.sha256 else Check("missing")
+            return None
+        return failure if failure.spec_sha256 == entry.run.sha256 else None
 
     def check_teacher(self, spec: RunSpec) -> Check:
         """The same for the teacher of a distilled run; its folder is `teacher_folder(spec)`."""

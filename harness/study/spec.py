@@ -127,7 +127,8 @@ class Optimisation(Frozen):
         weight_decay: L2 penalty on every parameter.
         clip_norm: Largest gradient norm, over student and projections together.
         precision: `fp32`; `tf32` (convolutions on a GPU; the same as fp32 on a CPU); `bf16` (autocast: convolutions and
-            the classifier in bfloat16, weights, norms' statistics and losses in float32).
+            the classifier in bfloat16; weights, norms' statistics, losses and a method's own layers in float32, with
+            TF32).
         teacher_logits: `table` (computed once for every view of every training image, and shared by all runs that
             learn from the teacher's logits) or `online` (computed in each step).
         threads: CPU threads of a run. Other counts give other bits.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def save(folder: Path, identity: str, checkpoint: Checkpoint) -> None:
 
 
 def restore(folder: Path, identity: str, say: Callable[[str], None]) -> Checkpoint | None:
-    """The newest checkpoint that is whole and meant for this run; None without one.
+    """The newest checkpoint that is whole and meant for this run; None without one. Others are removed.
 
     Args:
         folder: Folder of the run's checkpoints.
@@ -90,6 +91,8 @@ def restore(folder: Path, identity: str, say: Callable[[str], None]) -> Checkpoi
             break
         except _Unusable as problem:
             problems.append(f"{path} {problem}")
+            with suppress(OSError):
+                path.unlink()  # or the next `save` would keep it as the one before, and remove the good one
     if problems:
         start = f"goes on from epoch {found.epoch}" if found else "starts afresh"
         say(f"{', and '.join(problems)}; the run {start}.")

@@ -52,7 +52,7 @@ def configure(optimisation: Optimisation) -> torch.device:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # made at import
     torch.backends.cudnn.benchmark = False  # a kernel chosen by its timing would be another one tomorrow
     convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined] # made at import
-    convolutions.fp32_precision = "tf32" if optimisation.precision == "tf32" else "ieee"
+    convolutions.fp32_precision = "ieee" if optimisation.precision == "fp32" else "tf32"
     torch.backends.cuda.matmul.fp32_precision = "ieee"  # PyTorch's default, as in the paper: convolutions only
     torch.set_num_threads(optimisation.threads)
     use_cuda = optimisation.device != "cpu" and torch.cuda.is_available()

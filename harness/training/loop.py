@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
@@ -153,6 +153,20 @@ def train(
     return run.finish()
 
 
+class Batch(NamedTuple):
+    """Training images of a step.
+
+    Attributes:
+        images: Which, int64 (batch,).
+        views: How each is cropped and mirrored.
+        taught: The teacher's logits (batch, classes) where they come from a table.
+    """
+
+    images: Tensor
+    views: Views
+    taught: Tensor | None
+
+
 class Run:
     """A run in the making. Images, labels and random draws live on its device: no step waits for the host."""
 
@@ -218,31 +232,39 @@ class Run:
         self.seconds.append(time.perf_counter() - started)
         return self.history[-1]
 
-    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Views]]:
+    def batches(self, epoch: int) -> Iterator[Batch]:
         """Begin an epoch: set its learning rate, draw its order and views, and cut them into batches.
+
+        What a method draws by itself (a mask, a dropout) comes from torch's own generators: they begin each epoch anew,
+        so that a run that was cut draws the same.
 
         Args:
             epoch: 1, 2, ...
 
         Yields:
-            Indices of a batch's training images, and how each is cropped and mirrored. A last batch of one image is
-            left out, since batch norm cannot train on it.
+            Batches. A last one of one image is left out, since batch norm cannot train on it.
         """
         spec = self.spec
         lr = cosine_lr(epoch, spec.epochs, spec.optimisation.lr, spec.optimisation.lr_min)
         for group in self.optimiser.param_groups:
             group["lr"] = lr
         self.student.train()
+        if self.method is not None:
+            torch.manual_seed(stream("method", spec.role, spec.seed, epoch).initial_seed())
         count, size = len(self.labels), spec.optimisation.batch_size
         order = torch.randperm(count, generator=stream("order", spec.role, spec.seed, epoch)).to(self.device)
         drawn = draw_views(count, stream("augment", spec.role, spec.seed, epoch), spec.dataset.crop_padding)
         views = drawn.to(self.device)
+        taught = None  # fetched for the whole epoch: a table may lie in the computer's memory, for which a GPU waits
+        if self.teaching is not None and self.teaching.table is not None:
+            number = view_number(views, padding=spec.dataset.crop_padding, horizontal_flip=spec.dataset.horizontal_flip)
+            taught = self.teaching.table.logits(order, number)
         for start in range(0, count - 1, size):
-            batch = slice(start, start + size)
-            yield order[batch], views[batch]
+            part = slice(start, start + size)
+            yield Batch(order[part], views[part], None if taught is None else taught[part])
 
-    def step(self, index: Tensor, views: Views) -> Tensor:
-        """One optimiser step on a batch from `batches`.
+    def step(self, index: Tensor, views: Views, taught: Tensor | None) -> Tensor:
+        """One optimiser step on a batch from `batches` (its three parts).
 
         Returns:
             Images, summed loss, cross-entropy, distillation loss and hits, and the two gradient norms, on the device.
@@ -259,7 +281,7 @@ class Run:
         kd = torch.zeros_like(ce)
         if self.method is not None and self.alpha is not None:
             features = tuple(each.to(full) for each in student.features) if self.method.needs == "features" else ()
-            kd = self.method(Outputs(features, logits), self._taught(images, index, views))
+            kd = self.method(Outputs(features, logits), self._taught(images, taught))
             loss = self.alpha * kd + (1 - self.alpha) * ce
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -271,19 +293,15 @@ class Run:
         per_image = [len(index) * value.detach() for value in (loss, ce, kd)]
         return torch.stack([torch.full_like(total, len(index)), *per_image, hits.to(full), *norms])
 
-    def _taught(self, images: Tensor, index: Tensor, views: Views) -> Outputs:
-        """What the teacher says of a batch."""
+    def _taught(self, images: Tensor, logits: Tensor | None) -> Outputs:
+        """What the teacher says of a batch; its logits where the table had them."""
         if self.teaching is None or self.method is None:
             raise ValueError("a baseline has no teacher")
-        if self.teaching.table is not None:
-            return Outputs((), self.teaching.table.logits(index, self._number(views)))
+        if logits is not None:
+            return Outputs((), logits)
         if self.method.needs == "logits":
             return Outputs((), self.teaching.teacher.logits(images))
         return self.teaching.teacher.outputs(images)
-
-    def _number(self, views: Views) -> Tensor:
-        dataset = self.spec.dataset
-        return view_number(views, padding=dataset.crop_padding, horizontal_flip=dataset.horizontal_flip)
 
     def _check_finite(self, steps: Tensor, epoch: int, lr: float) -> None:
         broken = (~steps.isfinite().all(dim=1)).nonzero()
@@ -351,6 +369,8 @@ class Run:
         self.student.eval()
         images, labels = test.open()
         logits = self._predict(self.student, images)
+        with determinism.autocast(self.spec.optimisation, self.device):
+            size = footprint.measure(self.student, tuple(images.shape[1:]), self.device)
         follows = None
         if self.teaching is not None:
             follows = fidelity(self._predict(self.teaching.teacher, images), logits)
@@ -363,7 +383,7 @@ class Run:
             best=score(logits, labels),
             last=last,
             fidelity=follows,
-            footprint=footprint.measure(self.student, tuple(images.shape[1:]), self.device),
+            footprint=size,
             test_openings=test.openings,
             resumed_at=tuple(self.resumed_at),
         )

@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-Purpose = Literal["init", "projections", "order", "augment", "label_noise"]
+Purpose = Literal["init", "projections", "order", "augment", "label_noise", "method"]
 
 
 def stream(purpose: Purpose, *name: str | int) -> torch.Generator:

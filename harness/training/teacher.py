@@ -60,15 +60,20 @@ class FrozenTeacher(Network):
         Returns:
             Outputs in the images' type. Each row depends on its own image alone, not on the batch around it.
         """
-        missing = max(0, _SMALLEST_BATCH - len(images))
-        filled = F.pad(images, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else images
-        found = self.network.outputs(filled.to(self._dtype, memory_format=torch.channels_last))
+        found = self.network.outputs(self._filled(images))
         features = tuple(each[: len(images)].to(images.dtype) for each in found.features)
         return Outputs(features, found.logits[: len(images)].to(images.dtype))
 
+    @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
         """Logits (batch, classes) alone; see `outputs`."""
-        return self.outputs(images).logits
+        found: Tensor = self.network(self._filled(images))
+        return found[: len(images)].to(images.dtype)
+
+    def _filled(self, images: Tensor) -> Tensor:
+        missing = max(0, _SMALLEST_BATCH - len(images))
+        filled = F.pad(images, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else images
+        return filled.to(self._dtype, memory_format=torch.channels_last)
 
 
 class _OutputsTracer(torch.fx.Tracer):

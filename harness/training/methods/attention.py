@@ -17,7 +17,7 @@ class AttentionTransfer(Method):
 
     An attention map is the mean over channels of the squared features, as a vector of length 1 an image (equation 1
     with p = 2, and equation 2). The authors' code takes beta = 1000 and adds the loss to the cross-entropy unweighted;
-    here alpha = 0.5 weighs both alike, which is the same up to a factor of the learning rate.
+    here alpha = 0.5 weighs both alike: the same direction at half the length, which clipping hides where it acts.
     """
 
     needs = "features"

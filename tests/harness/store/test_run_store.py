@@ -299,11 +299,11 @@ def test_a_note_that_cannot_be_read_says_nothing(missing: tuple[Store, Entry], c
 
 
 def test_a_run_that_is_there_has_not_failed(store: Store, student: Entry) -> None:
-    """Done or stale is what its folder says, whatever was noted before."""
+    """Done or stale is what its folder says; of a stale one, how training it again failed is told too."""
     store.mark(student, "an error")
     assert store.check(student).state == "done"
     _flip(1)(store.folder(student) / "weights.safetensors")
-    assert_stale(store.check(student), "weights.safetensors")
+    assert_stale(store.check(student), "weights.safetensors", "an error")
 
 
 def test_what_is_no_run_lies_outside_the_phases(missing: tuple[Store, Entry]) -> None:

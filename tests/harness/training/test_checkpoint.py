@@ -317,3 +317,14 @@ def test_nothing_is_pickled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(pickle, name, refuse)
     save(folder, "mine", after(6))
     assert same(restored(folder)[0], after(6))
+
+
+def test_a_damaged_checkpoint_never_takes_the_good_ones_place(folder: Path) -> None:
+    """The run goes on from epoch 4 and saves after 7: kept beside it is 4, not the damaged 5."""
+    newest = folder / NAMES[5]
+    newest.write_bytes(newest.read_bytes()[:-1])
+    goes_on_from(folder, 4)
+    save(folder, "mine", after(7))
+    latest = folder / "checkpoint-000007.safetensors"
+    latest.write_bytes(latest.read_bytes()[:-1])
+    goes_on_from(folder, 4, latest.name)
