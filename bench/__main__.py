@@ -1,51 +1,71 @@
-"""`make bench`: measured speed of training and of statistics; and, asked for by name, how often the statistics err.
+"""`make bench`: measured speed of training and of statistics.
 
-Without a name: training and statistics. `python -m bench characteristics` simulates false alarms and coverage, which
-takes minutes.
+Other benches are asked for by name: `accuracy` (a short real run beside the plain loop's), `gpu` (all that needs a
+GPU), `characteristics` (how often the statistics err, by simulation, in minutes).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from bench import characteristics, engines
+from bench import accuracy, characteristics, engines, gpu, training
+from harness.files import write_json
 
+
+def _statistics(options: argparse.Namespace) -> Any:  # noqa: ANN401 - whatever JSON holds
+    timings = engines.measure(options.rounds)
+    engines.show(timings)
+    return engines.as_json(timings)
+
+
+def _characteristics(options: argparse.Namespace) -> Any:  # noqa: ANN401 - whatever JSON holds
+    rows = list(characteristics.measure(options.draws))
+    characteristics.show(rows)
+    return characteristics.as_json(rows)
+
+
+BENCHES: dict[str, Callable[[argparse.Namespace], Any]] = {
+    "training": training.main,
+    "statistics": _statistics,
+    "characteristics": _characteristics,
+    "accuracy": accuracy.main,
+    "gpu": gpu.main,
+}
 DEFAULT = ("training", "statistics")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+    each = parser.add_subparsers(dest="bench", metavar="|".join(BENCHES))
+
+    def add(name: str, told: str | None) -> argparse.ArgumentParser:
+        return each.add_parser(name, help=(told or "").partition("\n")[0], description=told)
+
+    training.add_options(add("training", training.__doc__))
+    add("statistics", engines.__doc__).add_argument(
+        "--rounds", type=int, default=31, help="fits of each engine (default 31)"
+    )
+    add("characteristics", characteristics.__doc__).add_argument(
+        "--draws", type=int, default=20_000, help="data sets a row (default 20000)"
+    )
+    accuracy.add_options(add("accuracy", accuracy.__doc__))
+    gpu.add_options(add("gpu", gpu.__doc__))
+    return parser
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="*", metavar="training|statistics|characteristics", default=DEFAULT)
-    parser.add_argument("--epochs", type=int, default=7, help="training: epochs of each loop (default 7)")
-    parser.add_argument("--rounds", type=int, default=31, help="statistics: fits of each engine (default 31)")
-    parser.add_argument("--draws", type=int, default=20_000, help="characteristics: data sets a row (default 20000)")
-    parser.add_argument("--json", action="store_true", help="figures as JSON")
+    parser = _parser()
     options = parser.parse_args()
-    unknown = set(options.what) - {*DEFAULT, "characteristics"}
-    if unknown:
-        parser.error(f"expected training, statistics or characteristics, found {', '.join(sorted(unknown))}")
-    found: dict[str, object] = {}
-    if "training" in options.what:
-        from bench import training  # torch is an extra: statistics need none
-
-        images = training.measure(options.epochs)
-        found["training"] = images
-        if not options.json:
-            training.show(images)
-    if "statistics" in options.what:
-        timings = engines.measure(options.rounds)
-        found["statistics"] = engines.as_json(timings)
-        if not options.json:
-            engines.show(timings)
-    if "characteristics" in options.what:
-        rows = list(characteristics.measure(options.draws))
-        found["characteristics"] = characteristics.as_json(rows)
-        if not options.json:
-            characteristics.show(rows)
+    # without a name: each of the default ones with its default options
+    asked = [options] if options.bench else [parser.parse_args([name]) for name in DEFAULT]
+    found = {each.bench: BENCHES[each.bench](each) for each in asked}
     if options.json:
-        print(json.dumps(found, indent=2))
+        write_json(options.json, found)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def test_an_unknown_bench_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr(sys, "argv", ["bench", "speed"])
     with pytest.raises(SystemExit, match="2"):
         main()
-    assert "expected training, statistics or characteristics, found speed" in capsys.readouterr().err
+    assert "invalid choice: 'speed' (choose from 'training', 'statistics'" in capsys.readouterr().err
 
 
 def test_the_lost_runs_are_those_of_the_fixtures() -> None:
