@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -237,7 +237,8 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """`harness train` trains in this process; the list is of the workers that it was told to use."""
     workers: list[int] = []
 
-    def make(count: int) -> InProcess:
+    def make(count: int, methods: Sequence[str]) -> InProcess:
+        assert list(methods) == ["logit", "feature"], "the study's, for the server to import"
         workers.append(count)
         return InProcess()
 

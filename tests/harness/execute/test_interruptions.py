@@ -95,9 +95,9 @@ def caught_at_work(workspace: Path) -> Iterator[tuple[subprocess.Popen[str], lis
                 sum(before.get(name) != saved for name, saved in checkpoints(workspace).items()) == 2
                 and len(workers_alive(process.pid)) == 2
             ),
-            seconds=60,
+            seconds=180,
         )
-        assert both, process.communicate(timeout=5) if process.poll() is not None else "no run began in 60 seconds"
+        assert both, process.communicate(timeout=5) if process.poll() is not None else "no run began in three minutes"
         yield process, psutil.Process(process.pid).children(recursive=True)
     finally:
         if process.poll() is None:
