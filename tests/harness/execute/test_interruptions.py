@@ -73,15 +73,10 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     return found
 
 
-def checkpoints(workspace: Path) -> dict[str, float]:
-    """Saved states of unfinished runs, with the time of each."""
-    found = {}
-    for path in workspace.glob("runs/caught/.partial/*/*/checkpoints"):
-        try:
-            found[path.parent.name] = path.stat().st_mtime
-        except FileNotFoundError:  # the run ended just now
-            continue
-    return found
+def checkpoints(workspace: Path) -> dict[str, str]:
+    """The newest whole checkpoint of each unfinished run."""
+    files = sorted(workspace.glob("runs/caught/.partial/*/*/checkpoints/checkpoint-*.safetensors"))
+    return {file.parents[1].name: file.name for file in files}
 
 
 @contextmanager
