@@ -21,7 +21,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from bench.accuracy import CAUTION
+from bench.accuracy import CAUTION, MODULES
 from bench.runs import cell, changed, of_profile, short_name
 from bench.show import table
 from bench.sides import Setting, Side, at_once
@@ -38,7 +38,6 @@ BASELINES: tuple[Architecture, ...] = ("resnet18", "resnet34", "resnet50", "resn
 STUDENT, TEACHER = BASELINES[0], BASELINES[2]  # of the distilled cells
 METHODS = ("logit", "feature")
 PROCESSES = (1, 2, 4)
-MODULES = {"ours": "bench.ours", "plain": "bench.plain"}
 CLASSES, EDGE, TINY_EDGE = 10, 32, 8
 TINY: dict[str, dict[str, Any]] = {
     "dataset": {"train_images": 32, "validation_images": 16},

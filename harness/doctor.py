@@ -18,7 +18,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from harness import __version__
 from harness.errors import StudyError
 from harness.execute.local import default_workers
-from harness.study.cost import checkpoint_bytes, run_bytes, table_bytes
+from harness.study.cost import peak_checkpoint_bytes, run_bytes, table_bytes, teacher_tables
 from harness.study.plan import any_winner, candidates, distinct, plan
 from harness.study.study import Study
 from harness.workspace import DOWNLOADS
@@ -164,9 +164,8 @@ def _disk(study: Study) -> Finding:
     """What a whole study leaves, the tables that its runs share, and checkpoints of the heaviest runs at once."""
     free = shutil.disk_usage(Path.cwd()).free
     runs = [entry.run for entry in distinct(plan(study, any_winner(study)))]
-    tables = {(run.teacher, run.method): table_bytes(run) for run in runs}
-    workers = default_workers(study.optimisation)
-    needed = sum(map(run_bytes, runs)) + sum(tables.values()) + sum(sorted(map(checkpoint_bytes, runs))[-workers:])
+    needed = sum(map(run_bytes, runs)) + sum(map(table_bytes, teacher_tables(runs).values()))
+    needed += peak_checkpoint_bytes(runs, default_workers(study.optimisation))
     status: Literal["ok", "problem"] = "ok" if free >= needed else "problem"
     return Finding("disk", status, f"{free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB needed for a whole study")
 

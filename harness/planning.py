@@ -10,13 +10,13 @@ from harness.execute.local import default_workers
 from harness.selection import read_selected
 from harness.store.store import Check, Store
 from harness.study.cost import (
-    checkpoint_bytes,
     nominal_seconds,
+    peak_checkpoint_bytes,
     run_bytes,
     table_bytes,
     table_flops,
+    teacher_tables,
     training_flops,
-    uses_table,
 )
 from harness.study.plan import PHASES, Entry, any_winner, distinct, plan
 from harness.study.spec import RunSpec
@@ -49,7 +49,7 @@ def overview(study: Study, workspace: Workspace) -> dict[str, Any]:
         (run, check) for entry, run, check in zip(entries, runs, checks, strict=True) if entry.owner == entry.phase
     ]
     todo = [run for run, check in owned if check.state != "done"]
-    tables = _tables(run for run, _ in owned)
+    tables = teacher_tables(run for run, _ in owned)
     workers = default_workers(study.optimisation)
     return {
         "profile": workspace.profile,
@@ -60,11 +60,11 @@ def overview(study: Study, workspace: Workspace) -> dict[str, Any]:
         "disk_gb": {
             "runs": sum(run_bytes(run) for run, _ in owned) / 1e9,
             "teacher_tables": sum(map(table_bytes, tables.values())) / 1e9,
-            "checkpoints": sum(sorted(map(checkpoint_bytes, todo))[-workers:]) / 1e9,
+            "checkpoints": peak_checkpoint_bytes(todo, workers) / 1e9,
         },
         "left": _left(
             todo,
-            [run for name, run in _tables(todo).items() if not any(store.tables.glob(f"{name}-*"))],
+            [run for name, run in teacher_tables(todo).items() if not any(store.tables.glob(f"{name}-*"))],
             {run: check.record.seconds for run, check in owned if check.record is not None},
             workers,
         ),
@@ -85,15 +85,6 @@ def _row(entry: Entry, run: RunSpec, check: Check) -> dict[str, Any]:
         "state": check.state,
         "reason": check.reason,
         "pflop": training_flops(run) / 1e15 if entry.owner == entry.phase else 0.0,
-    }
-
-
-def _tables(runs: Iterable[RunSpec]) -> dict[str, RunSpec]:
-    """A run of each teacher table that runs read, by what the table's file name begins with: teacher and variant."""
-    return {
-        f"{run.teacher.name}-{'untrained' if run.method == 'random_teacher' else 'trained'}": run
-        for run in runs
-        if run.teacher is not None and uses_table(run)
     }
 
 

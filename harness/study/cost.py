@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
+from harness.study.methods import LOGITS_METHODS, UNTRAINED_TEACHER
 from harness.study.spec import Architecture, Dataset, RunSpec, Stem
 from harness.training.architectures import channels, convolutions, norms
 
@@ -12,9 +14,6 @@ from harness.training.architectures import channels, convolutions, norms
 A100_SECONDS_PER_PFLOP = 52 * 3600 / 4273
 # One thread of a server CPU on networks of width 8: 12 GFLOP/s, measured on the quick profile's ResNet-18 and -101.
 CPU_THREAD_SECONDS_PER_PFLOP = 1e15 / 12e9
-# Methods that need no more of a teacher than its logits. What other packages' methods need is known only once they are
-# imported, and that takes torch: here they count as if they needed the teacher in every step.
-LOGITS_METHODS = ("logit", "random_teacher")
 CHECKPOINTS_KEPT = 2  # the last one, and the one before until that is whole
 _FLOAT32, _INT64 = 4, 8  # bytes
 
@@ -95,6 +94,15 @@ def uses_table(spec: RunSpec) -> bool:
     return spec.teacher is not None and spec.optimisation.teacher_logits == "table" and spec.method in LOGITS_METHODS
 
 
+def teacher_tables(runs: Iterable[RunSpec]) -> dict[str, RunSpec]:
+    """A run of each teacher table that runs read, by what the table's file name begins with: teacher and variant."""
+    return {
+        f"{run.teacher.name}-{'untrained' if run.method in UNTRAINED_TEACHER else 'trained'}": run
+        for run in runs
+        if run.teacher is not None and uses_table(run)
+    }
+
+
 def table_flops(spec: RunSpec) -> int:
     """Floating-point operations of a run's teacher table, which other runs may share; 0 for a run without one."""
     if spec.teacher is None or not uses_table(spec):
@@ -130,6 +138,11 @@ def checkpoint_bytes(spec: RunSpec) -> int:
         projections = sum(ours * theirs for ours, theirs in pairs)
     momentum = trained + projections if spec.optimisation.momentum else 0
     return CHECKPOINTS_KEPT * (2 * _state_bytes(spec) + (projections + momentum) * _FLOAT32)
+
+
+def peak_checkpoint_bytes(runs: Iterable[RunSpec], workers: int) -> int:
+    """Bytes of checkpoints while the heaviest runs, as many as there are workers, are trained at once."""
+    return sum(sorted(map(checkpoint_bytes, runs))[-workers:])
 
 
 def _forward(network: RunSpec, run: RunSpec) -> int:

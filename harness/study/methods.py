@@ -9,6 +9,10 @@ from harness.errors import StudyError
 GROUP = "kdcap.methods"
 # Of this package's methods, so that a study is refused before hours of training; others check when they train.
 HYPERPARAMETERS = {"attention": ["beta"], "feature": [], "logit": ["temperature"], "random_teacher": ["temperature"]}
+# These need no more of a teacher than its logits. What other packages' methods need is known only once they are
+# imported, and that takes torch: a plan counts them as if they needed the teacher in every step.
+LOGITS_METHODS = ("logit", "random_teacher")
+UNTRAINED_TEACHER = ("random_teacher",)  # of these the teacher is one that never trained
 STAGE_BY_STAGE = ("attention", "feature")  # these compare features, and so networks of as many stages
 
 

@@ -203,10 +203,10 @@ class Run:
     def train_epoch(self) -> Epoch:
         """Train one epoch and validate."""
         started = time.perf_counter()
-        epoch, spec = len(self.history) + 1, self.spec
-        lr = cosine_lr(epoch, spec.epochs, spec.optimisation.lr, spec.optimisation.lr_min)
+        epoch = len(self.history) + 1
         # Kept as tensors until the epoch's end: reading one would make a GPU wait.
         sums = torch.stack([self.step(*batch) for batch in self.batches(epoch)]).double().cpu()
+        lr: float = self.optimiser.param_groups[0]["lr"]
         self._check_finite(sums, epoch, lr)
         validation = self._score(self.validation_images, self.data.validation_labels)
         if not math.isfinite(validation.loss):

@@ -10,29 +10,21 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from harness.store.store import read
-from tests.pipeline.conftest import ROOT
+from tests.pipeline.conftest import ROOT, TINY
 
-STUDY = """
-title: A method of one's own
-evidence: false
-dataset: {name: digits, train_images: 64, validation_images: 50, test_images: 100, split_seed: 1, crop_padding: 1,
-  horizontal_flip: false}
-model: {width: 4, zero_init_residual: true}
-optimisation: {batch_size: 32, lr: 0.1, lr_min: 0.0001, momentum: 0.9, nesterov: true, weight_decay: 0.0005,
-  clip_norm: 1.0, precision: fp32, teacher_logits: table, threads: 1, device: cpu}
-epochs: {teacher: 2, student: 2}
-teachers: {architectures: [resnet18], seeds: [0], distilled_seeds: [0]}
-baselines: [resnet18]
-pairs: [{teacher: resnet18, student: resnet18}]
-selection: {seed: 0, grid: {similarity: {alpha: [0.5], gamma: [3000.0]}}}
-seeds: [0]
-stem_ablation: []
-bug_ablation: []
-margins: {gain_pp: 1.0}
-reference: null
-"""
+# The tiny study with one pair and this method alone.
+STUDY = yaml.safe_load(TINY) | {
+    "teachers": {"architectures": ["resnet18"], "seeds": [0], "distilled_seeds": [0]},
+    "baselines": ["resnet18"],
+    "pairs": [{"teacher": "resnet18", "student": "resnet18"}],
+    "selection": {"seed": 0, "grid": {"similarity": {"alpha": [0.5], "gamma": [3000.0]}}},
+    "seeds": [0],
+    "stem_ablation": [],
+    "bug_ablation": [],
+}
 RUN = "select/resnet18-resnet18-similarity-a0.5-gamma3000-t0-s0"
 
 
@@ -64,7 +56,7 @@ def workspace(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study with that method, its teacher and candidate trained."""
     folder = tmp_path_factory.mktemp("workspace")
     (folder / "profiles").mkdir()
-    (folder / "profiles" / "own.yaml").write_text(STUDY)
+    (folder / "profiles" / "own.yaml").write_text(yaml.safe_dump(STUDY))
     (folder / "params.yaml").write_text("profile: own\n")
     done = harness(folder, site, "train", "--phase", "teachers", "--phase", "select")
     assert done.returncode == 0, done.stdout + done.stderr

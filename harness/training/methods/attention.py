@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
@@ -23,14 +23,13 @@ class AttentionTransfer(Method):
     needs = "features"
     hyperparameters = ("beta",)
 
-    def __init__(
+    def build(
         self,
         student_channels: Sequence[int],
         teacher_channels: Sequence[int],
-        hyperparameters: Mapping[str, float],
-        generator: torch.Generator,
+        generator: torch.Generator,  # noqa: ARG002 - the hook has it
     ) -> None:
-        super().__init__(student_channels, teacher_channels, hyperparameters, generator)
+        """See `Method.build`."""
         same_stages(student_channels, teacher_channels)
 
     def forward(self, student: Outputs, teacher: Outputs) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
@@ -20,14 +20,10 @@ class FeatureKD(Method):
 
     needs = "features"
 
-    def __init__(
-        self,
-        student_channels: Sequence[int],
-        teacher_channels: Sequence[int],
-        hyperparameters: Mapping[str, float],
-        generator: torch.Generator,
+    def build(
+        self, student_channels: Sequence[int], teacher_channels: Sequence[int], generator: torch.Generator
     ) -> None:
-        super().__init__(student_channels, teacher_channels, hyperparameters, generator)
+        """See `Method.build`."""
         self.projections = nn.ModuleList()
         for inputs, outputs in same_stages(student_channels, teacher_channels):
             # skip_init: torch's own initialisation would draw from the global generator

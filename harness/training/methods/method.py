@@ -49,7 +49,18 @@ class Method(nn.Module):
     ) -> None:
         super().__init__()
         self.values = dict(hyperparameters)
-        del student_channels, teacher_channels, generator  # for methods with parameters of their own
+        self.build(student_channels, teacher_channels, generator)
+
+    def build(
+        self, student_channels: Sequence[int], teacher_channels: Sequence[int], generator: torch.Generator
+    ) -> None:
+        """Make the method's own layers, and refuse a pair that it cannot compare; for a method with either.
+
+        Args:
+            student_channels: See the class.
+            teacher_channels: See the class.
+            generator: See the class.
+        """
 
     def forward(self, student: Outputs, teacher: Outputs) -> Tensor:
         """The loss of one batch.

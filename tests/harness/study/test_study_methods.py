@@ -10,8 +10,7 @@ import pytest
 from tiny_study import ROOT, install
 
 from harness.errors import StudyError
-from harness.study.cost import LOGITS_METHODS
-from harness.study.methods import GROUP, HYPERPARAMETERS, STAGE_BY_STAGE, find
+from harness.study.methods import GROUP, HYPERPARAMETERS, LOGITS_METHODS, STAGE_BY_STAGE, UNTRAINED_TEACHER, find
 
 SHIPPED = ["attention", "feature", "logit", "random_teacher"]
 
@@ -37,6 +36,7 @@ def test_what_is_known_without_torch_is_what_the_classes_say() -> None:
     assert len(HYPERPARAMETERS) == len(SHIPPED)
     variants = {name: method_class(name).teacher for name in SHIPPED}
     assert [name for name, variant in variants.items() if variant == "untrained"] == ["random_teacher"]
+    assert UNTRAINED_TEACHER == ("random_teacher",)
 
 
 def test_a_method_of_another_package_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

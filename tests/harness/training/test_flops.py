@@ -12,8 +12,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.errors import StudyError
-from harness.study.cost import LOGITS_METHODS, checkpoint_bytes, forward_flops, parameters, run_bytes, table_bytes
-from harness.study.methods import GROUP
+from harness.study.cost import checkpoint_bytes, forward_flops, parameters, run_bytes, table_bytes
+from harness.study.methods import GROUP, LOGITS_METHODS
 from harness.study.spec import Architecture, Model, RunSpec, Stem
 from harness.training.augment import view_count
 from harness.training.methods.method import make, method_class
