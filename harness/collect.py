@@ -15,11 +15,12 @@ from harness.selection import read_selected
 from harness.store import record as records
 from harness.store.record import RunRecord
 from harness.store.store import Store
-from harness.study.plan import Entry, plan
+from harness.study.plan import Entry, Phase, plan
 from harness.study.study import Study
 from harness.tables import write_table
 from harness.workspace import Workspace
 
+CHECKPOINT = "best-validation"  # the weights that a record reports by `best_epoch` and `test_best`
 OWN_COLUMN = ("alpha", "temperature")  # hyperparameters that runs.csv gives a column; others share one
 
 
@@ -63,6 +64,7 @@ class RunRow:
     forward_gflop: float
     latency_ms_batch1: float
     latency_ms_batch128: float
+    checkpoint: str
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ def collect(study: Study, workspace: Workspace, *, partial: bool) -> Collected:
             f"run `harness train`{way_out}."
         )
     distinct = {record.spec_sha256: record for _, record in found}
-    write_table(workspace.runs_table, [_row(workspace.profile, *pair) for pair in found])
+    rows = [row_of(workspace.profile, entry.phase, entry.owner, record) for entry, record in found]
+    write_table(workspace.runs_table, rows)
     write_correct(workspace.correct, packed, found[0][1].test_images)
     write_whole(workspace.convergence, _convergence(found))
     write_json(workspace.metrics, _metrics(found, len(distinct)))
@@ -114,11 +117,19 @@ def collect(study: Study, workspace: Workspace, *, partial: bool) -> Collected:
     return Collected(len(found), len(distinct), tuple(left_out))
 
 
-def _row(profile: str, entry: Entry, record: RunRecord) -> RunRow:
+def row_of(profile: str, stage: Phase, owner: Phase, record: RunRecord) -> RunRow:
+    """The line of runs.csv that a run's record gives.
+
+    Args:
+        profile: The profile that the run belongs to.
+        stage: Phase of the plan that the line stands in.
+        owner: Phase whose folder holds the run.
+        record: Its record.
+    """
     spec, follows, footprint = record.spec, record.fidelity, record.footprint
     others = [f"{name}={value:g}" for name, value in spec.hyperparameters if name not in OWN_COLUMN]
     return RunRow(
-        stage=entry.phase,
+        stage=stage,
         teacher=spec.teacher.architecture if spec.teacher else None,
         teacher_seed=spec.teacher.seed if spec.teacher else None,
         student=spec.architecture,
@@ -139,7 +150,7 @@ def _row(profile: str, entry: Entry, record: RunRecord) -> RunRow:
         kl_t4=follows.kl_t4 if follows else None,
         dataset=spec.dataset.name,
         profile=profile,
-        run_id=f"{entry.owner}/{record.name}",
+        run_id=f"{owner}/{record.name}",
         spec_sha256=record.spec_sha256,
         weights_sha256=record.files[records.WEIGHTS],
         history_sha256=record.history_sha256,
@@ -151,6 +162,7 @@ def _row(profile: str, entry: Entry, record: RunRecord) -> RunRow:
         forward_gflop=footprint.forward_flop / 1e9,
         latency_ms_batch1=footprint.latency_ms["1"],
         latency_ms_batch128=footprint.latency_ms["128"],
+        checkpoint=CHECKPOINT,
     )
 
 

@@ -12,6 +12,7 @@ from analysis.runs.columns import BASELINE, COLUMNS, ENTRY_KEY, RUN_KEY, STAGES,
 DIGESTS = ("weights_sha256", "history_sha256", "correct_sha256")
 MEASURED = ("best_epoch", "val_acc", "test_acc_best", "test_acc_final", "agreement", "kl_t1", "kl_t4", "ece")
 SIZES = ("parameters", "forward_gflop")
+ONE_VALUE = {"dataset": "dataset", "profile": "profile", "checkpoint": "checkpoint rule"}  # column: what it holds
 
 Row = dict[Hashable, Any]
 
@@ -31,8 +32,8 @@ def check_together(runs: pd.DataFrame, source: str) -> None:
     for row, run in enumerate(rows):
         _check_row(run, row, source)
     _check_labels(rows, source)
-    _check_one_value(rows, source, "dataset")
-    _check_one_value(rows, source, "profile")
+    for column in ONE_VALUE:
+        _check_one_value(rows, source, column)
     _check_unique(rows, source)
     _check_checkpoints(rows, source)
     _check_sizes(rows, source)
@@ -91,7 +92,7 @@ def _check_one_value(rows: list[Row], source: str, column: str) -> None:
     first = rows[0][column]
     for row, run in enumerate(rows):
         if run[column] != first:
-            problem = f"a table holds one {column}, and row 2 says {first or 'nothing'}; split the file"
+            problem = f"a table holds one {ONE_VALUE[column]}, and row 2 says {first or 'nothing'}; split the file"
             refuse(source, row, column, run[column], problem)
 
 

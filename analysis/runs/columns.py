@@ -71,6 +71,7 @@ COLUMNS = (
     Column("forward_gflop", "float", low=1e-9),  # one operation
     Column("latency_ms_batch1", "float", low=0),
     Column("latency_ms_batch128", "float", low=0),
+    Column("checkpoint", "text"),  # the rule that chose the weights of test_acc_best
 )
 _SETTING = ("student", "method", "alpha", "temperature", "other_hyperparameters", "stem", "clip_projections")
 # a cell's runs over several checkpoints of its teacher belong together; as runs they differ

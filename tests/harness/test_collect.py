@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from harness import __version__
 from harness.cli import app
-from harness.collect import _row
+from harness.collect import row_of
 from harness.correctness import read_correct
 from harness.errors import StoreError
 from harness.store import record as records
@@ -69,9 +69,10 @@ def test_the_columns_are_the_published_ones_and_where_a_row_comes_from(trained: 
         *(column for name in published[:-1] for column in (name, *([added[name]] if name in added else []))),
         *("dataset", "profile", "run_id", "spec_sha256", "weights_sha256", "history_sha256", "correct_sha256"),
         *("seconds", "ece", "test_openings", "parameters", "forward_gflop"),
-        *("latency_ms_batch1", "latency_ms_batch128"),
+        *("latency_ms_batch1", "latency_ms_batch128", "checkpoint"),
     ]
     assert {(row["dataset"], row["profile"]) for row in rows} == {("digits", trained.workspace.profile)}
+    assert {row["checkpoint"] for row in rows} == {"best-validation"}
 
 
 def test_a_row_is_an_entry_of_the_plan(trained: Tiny) -> None:
@@ -144,9 +145,8 @@ def test_hyperparameters_without_a_column_share_one(trained: Tiny) -> None:
     record = Store(trained.workspace.runs).check(entry).record
     assert record is not None
     values = (("alpha", 0.5), ("beta", 1000.0), ("gamma", 0.25))
-    row = _row(
-        "tiny", entry, record.model_copy(update={"spec": entry.run.model_copy(update={"hyperparameters": values})})
-    )
+    spec = entry.run.model_copy(update={"hyperparameters": values})
+    row = row_of("tiny", entry.phase, entry.owner, record.model_copy(update={"spec": spec}))
     assert (row.alpha, row.temperature, row.other_hyperparameters) == (0.5, None, "beta=1000 gamma=0.25")
 
 

@@ -25,6 +25,8 @@ BY_NAME = {column.name: column for column in COLUMNS}
         ("student", "<b>r18</b>", "<b>r18</b>"),
         ("student", "ResNet-18 (breit, größer)", "ResNet-18 (breit, größer)"),
         ("teacher", "", ""),
+        ("checkpoint", "best-validation", "best-validation"),
+        ("checkpoint", "", ""),
     ],
 )
 def test_texts_that_are_values(column: str, text: str, value: object) -> None:

@@ -53,6 +53,12 @@ def test_small_table_is_enough() -> None:
     assert runs["stem"].tolist() == ["", ""]
 
 
+def test_a_checkpoint_rule_may_be_said_or_not(raw_published: pd.DataFrame, published: pd.DataFrame) -> None:
+    """Any rule, as text, if it is that of the whole table; a table without the column says none."""
+    assert set(published["checkpoint"]) == {""}
+    assert set(check_runs(raw_published.assign(checkpoint=" last "), "mine.csv")["checkpoint"]) == {"last"}
+
+
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
@@ -83,6 +89,14 @@ def test_small_table_is_enough() -> None:
         (set_value(57, "best_epoch", "101"), ["row 59, column best_epoch", "must not exceed epochs (100)"]),
         (set_value(58, "seed", "0"), ["row 60, column seed", "twice", "row 59", "resnet18:none"]),
         (set_value(58, "dataset", "cifar100"), ["row 60, column dataset", "one dataset", "split the file"]),
+        (
+            lambda f: f.assign(checkpoint=["best-validation"] * 9 + ["last"] + ["best-validation"] * 116),
+            ["row 11, column checkpoint", "one checkpoint rule, and row 2 says best-validation", "split", "found last"],
+        ),
+        (
+            lambda f: f.assign(checkpoint=[""] * 9 + ["last"] * 117),
+            ["row 11, column checkpoint", "one checkpoint rule, and row 2 says nothing", "found last"],
+        ),
         (lambda f: f.assign(weights_sha256="abc"), ["row 2, column weights_sha256", "64 hex digits", "abc"]),
         (
             set_value(107, "test_acc_final", "0.9"),
