@@ -58,7 +58,7 @@ def rendered(text: str) -> str:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "kdcap"
         folder.mkdir()
-        for name in ("params.yaml", "profiles", "reference"):
+        for name in ("params.yaml", "profiles", "reference", "examples"):
             source = ROOT / name
             shutil.copytree(source, folder / name) if source.is_dir() else shutil.copy(source, folder / name)
         return BLOCK.sub(lambda found: found[1] + output_of(found["command"], folder) + found[4], text)

@@ -9,7 +9,7 @@ from report.tables import Table
 
 def escape(text: str) -> str:
     """Text that markdown shows as it is, whatever it holds (also inside a table)."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]<>#|~&$])", r"\\\1", " ".join(text.split()))
 
 
 def table(content: Table) -> str:

@@ -1,14 +1,17 @@
 """Is a new study's table of runs a replicate of a reference? The statistics of `harness verify`.
 
-Differences of cell means are judged with the covariance of `analysis.replication.spread`, both of its variances
-estimated from the reference only: a study must not widen its own interval by being noisy.
+Differences of cell means, and of combinations of them (gains, interactions), are judged with the covariance of
+`analysis.replication.spread`, both of its variances estimated from the reference only: a study must not widen its own
+interval by being noisy. Values are in the unit of the response (percentage points, nats).
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from scipy import optimize, stats
 from analysis.replication.spread import Floats, Layout, Spread, Weights, spread, weights
 
 SEED_LIMIT = 1000  # beyond a thousand seeds a cell, "more seeds" is no advice
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -25,59 +29,62 @@ class Rule:
     """What a reference promises to call a difference: margin and errors, fixed before any study is judged.
 
     Attributes:
-        margin_pp: Half width of equivalence, for each cell.
-        alpha_cells: Error of all cells together.
-        alpha_shift: Error of the mean shift.
-        alpha_spread: Error of the spread ratio.
-        between_study_sd_pp: Assumed sd of a cell's true mean from study to study (another teacher checkpoint,
+        margin: Half width of equivalence, for each member of the family, in the response's unit.
+        alpha_members: Error of all members together.
+        alpha_shift: Error of their mean shift; 0 where it is not tested.
+        alpha_spread: Error of the spread ratio; 0 where it is not tested.
+        alpha_pass: Level of each of the two one-sided tests of a PASS.
+        between_study_sd: Assumed sd of a cell's true mean from study to study (another teacher checkpoint,
             other hyperparameters); both studies carry it, so a difference has twice its variance.
     """
 
-    margin_pp: float
-    alpha_cells: float
-    alpha_shift: float
-    alpha_spread: float
-    between_study_sd_pp: float
+    margin: float
+    alpha_members: float
+    alpha_shift: float = 0.0
+    alpha_spread: float = 0.0
+    _: KW_ONLY
+    alpha_pass: float = 0.05
+    between_study_sd: float = 0.0
 
     @property
     def alpha(self) -> float:
-        """The error of a FAIL in all; also the level of each of the two one-sided tests of a PASS."""
-        return self.alpha_cells + self.alpha_shift + self.alpha_spread
+        """The error of a FAIL in all."""
+        return self.alpha_members + self.alpha_shift + self.alpha_spread
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """Cells (last axis) and their mean shift, judged. Half widths make intervals around the differences.
+    """Members of a family (last axis) and their mean shift, judged. Half widths make intervals around the differences.
 
     Attributes:
-        difference_pp: New cell mean minus the reference's.
-        family_half_pp: Half width of a cell's interval at the family's error; beyond it is FAIL.
-        equivalence_half_pp: Half width of a cell's 1 - 2 alpha interval; all of it inside the margin is PASS.
-        shift_pp: Mean of the differences.
-        shift_half_pp: Half width of its interval.
-        cell_fails: Per cell.
-        cell_passes: Per cell, and never together with a fail.
+        difference: New value minus the reference's, a member.
+        family_half: Half width of a member's interval at the family's error; beyond it is FAIL.
+        equivalence_half: Half width of a member's 1 - 2 alpha interval; all of it inside the margin is PASS.
+        shift: Mean of the differences.
+        shift_half: Half width of its interval; infinite where the rule does not test it.
+        member_fails: Per member.
+        member_passes: Per member, and never together with a fail.
         shift_fails: Of the mean shift.
     """
 
-    difference_pp: Floats
-    family_half_pp: Floats
-    equivalence_half_pp: Floats
-    shift_pp: Floats
-    shift_half_pp: Floats
-    cell_fails: NDArray[np.bool_]
-    cell_passes: NDArray[np.bool_]
-    shift_fails: NDArray[np.bool_]
+    difference: Floats
+    family_half: Floats
+    equivalence_half: Floats
+    shift: Floats
+    shift_half: Floats
+    member_fails: Bools
+    member_passes: Bools
+    shift_fails: Bools
 
     @property
-    def fails(self) -> NDArray[np.bool_]:
-        """Whether any cell, or the mean shift, differs."""
-        return np.asarray(self.cell_fails.any(axis=-1) | self.shift_fails)
+    def fails(self) -> Bools:
+        """Whether any member, or the mean shift, differs."""
+        return np.asarray(self.member_fails.any(axis=-1) | self.shift_fails)
 
     @property
-    def passes(self) -> NDArray[np.bool_]:
-        """Whether every cell is equivalent and nothing differs."""
-        return np.asarray(self.cell_passes.all(axis=-1) & ~self.fails)
+    def passes(self) -> Bools:
+        """Whether every member is equivalent and nothing differs."""
+        return np.asarray(self.member_passes.all(axis=-1) & ~self.fails)
 
 
 def family_level(alpha: float, members: int) -> float:
@@ -93,67 +100,71 @@ def _half(level: float, se: Floats, df: Floats) -> Floats:
     return np.asarray(stats.t.ppf(1 - level / 2, df) * se)
 
 
-def judge(difference_pp: Floats, both: Weights, reference: Spread, rule: Rule) -> Judgement:
-    """Judge differences of cell means.
+def judge(
+    cell_difference: Floats, both: Weights, reference: Spread, rule: Rule, combinations: Floats | None = None
+) -> Judgement:
+    """Judge differences of cell means, or of combinations of them.
 
-    FAIL: two-sided t tests, Sidak over cells, and one of the mean shift. PASS of a cell: two one-sided tests
+    FAIL: two-sided t tests, Sidak over the members, and one of the mean shift. PASS of a member: two one-sided tests
     (Schuirmann, J Pharmacokin Biopharm 15, 1987, 657-680), which need no correction where all must pass
     (Berger, Technometrics 24, 1982, 295-300).
 
     Args:
-        difference_pp: New minus reference, cells on the last axis.
+        cell_difference: New minus reference, cells on the last axis.
         both: Weights of the new study plus those of the reference.
         reference: Spread of the reference's runs.
         rule: The reference's rule.
+        combinations: Members x cells, a member's coefficients on the cell means; None where the cells are the members.
     """
-    cells = difference_pp.shape[-1]
-    between = 2 * rule.between_study_sd_pp**2
-    se, df = reference.standard_error(both.noise, np.diag(both.seed), between)
-    noise, seed = _mean_weights(both)
-    shift_se, shift_df = reference.standard_error(noise, seed, between / cells)
-    family = _half(family_level(rule.alpha_cells, cells), se, df)
-    equivalence = _half(2 * rule.alpha, se, df)
-    shift = difference_pp.mean(axis=-1)
+    chosen = np.eye(cell_difference.shape[-1]) if combinations is None else combinations
+    se, df = _standard_error(chosen, both, reference, rule.between_study_sd)
+    shift_se, shift_df = _standard_error(chosen.mean(axis=0, keepdims=True), both, reference, rule.between_study_sd)
+    family = _half(family_level(rule.alpha_members, len(chosen)), se, df)
+    equivalence = _half(2 * rule.alpha_pass, se, df)
+    difference = cell_difference @ chosen.T
+    shift = difference.mean(axis=-1)
     shift_half = _half(rule.alpha_shift, shift_se, shift_df)[..., 0]
-    fails = np.abs(difference_pp) > family
+    fails = np.abs(difference) > family
     return Judgement(
-        difference_pp=difference_pp,
-        family_half_pp=family,
-        equivalence_half_pp=equivalence,
-        shift_pp=shift,
-        shift_half_pp=shift_half,
-        cell_fails=fails,
-        cell_passes=(np.abs(difference_pp) + equivalence < rule.margin_pp) & ~fails,
+        difference=difference,
+        family_half=family,
+        equivalence_half=equivalence,
+        shift=shift,
+        shift_half=shift_half,
+        member_fails=fails,
+        member_passes=(np.abs(difference) + equivalence < rule.margin) & ~fails,
         shift_fails=np.asarray(np.abs(shift) > shift_half),
     )
 
 
-def _mean_weights(both: Weights) -> tuple[Floats, Floats]:
-    """Weights of the mean over all cells, as arrays of one combination."""
-    cells = both.noise.size
-    return np.array([both.noise.sum() / cells**2]), np.array([both.seed.sum() / cells**2])
+def _standard_error(
+    combinations: Floats, both: Weights, reference: Spread, between_study_sd: float
+) -> tuple[Floats, Floats]:
+    """Standard error and degrees of freedom of combinations of differences of cell means."""
+    noise, seed = both.of(combinations)
+    between = 2 * between_study_sd**2 * (combinations**2).sum(axis=-1)
+    return reference.standard_error(noise, seed, between)
 
 
-def excusing_sd_pp(judgement: Judgement, both: Weights, reference: Spread, rule: Rule) -> float:
-    """The between-study sd, pp, from which on neither cells nor mean shift of one judged study would FAIL.
+def excusing_sd(
+    judgement: Judgement, both: Weights, reference: Spread, rule: Rule, combinations: Floats | None = None
+) -> float:
+    """The between-study sd from which on neither members nor mean shift of one judged study would FAIL.
 
     It is the total that would have to be assumed in place of the rule's; 0 where nothing fails.
     """
-    cells = judgement.difference_pp.size
-    level = family_level(rule.alpha_cells, cells)
-    tests = [
-        (abs(float(judgement.difference_pp[c])), both.noise[[c]], both.seed[c, [c]], 2.0, level)
-        for c in np.flatnonzero(judgement.cell_fails)
-    ]
+    chosen = np.eye(both.noise.size) if combinations is None else combinations
+    level = family_level(rule.alpha_members, len(chosen))
+    tests = [(abs(float(judgement.difference[m])), chosen[m], level) for m in np.flatnonzero(judgement.member_fails)]
     if judgement.shift_fails:
-        tests.append((abs(float(judgement.shift_pp)), *_mean_weights(both), 2.0 / cells, rule.alpha_shift))
+        tests.append((abs(float(judgement.shift)), chosen.mean(axis=0), rule.alpha_shift))
 
-    def ceases(size: float, noise: Floats, seed: Floats, share: float, level: float) -> float:
+    def ceases(size: float, combination: Floats, level: float) -> float:
         def excess(sd: float) -> float:
-            return size - float(_half(level, *reference.standard_error(noise, seed, share * sd**2))[0])
+            return size - float(_half(level, *_standard_error(combination[None], both, reference, sd))[0])
 
         # at the upper end the assumed variance alone equals the squared difference, and t exceeds 1
-        return float(optimize.brentq(excess, 0.0, size / math.sqrt(share)))
+        return float(optimize.brentq(excess, 0.0, size / math.sqrt(2 * float((combination**2).sum()))))
 
     return max((ceases(*test) for test in tests), default=0.0)
 
@@ -186,46 +197,73 @@ def spread_ratio(y_pct: Floats, layout: Layout, reference: Spread, alpha: float)
     return SpreadRatio(np.asarray(ratio), np.asarray(ratio / low), np.asarray(ratio / high))
 
 
+@dataclass(frozen=True)
+class SeedsToDecide:
+    """Seeds a cell of the new study from which on there is a verdict; None where `SEED_LIMIT` would not do.
+
+    Attributes:
+        family: For all members and the mean shift together.
+        members: For each member by itself.
+    """
+
+    family: int | None
+    members: tuple[int | None, ...]
+
+
 def seeds_to_decide(
-    difference_pp: Floats, student: NDArray[Any], of_reference: Weights, reference: Spread, rule: Rule
-) -> int | None:
+    cell_difference: Floats,
+    student: NDArray[Any],
+    of_reference: Weights,
+    reference: Spread,
+    rule: Rule,
+    combinations: Floats | None = None,
+) -> SeedsToDecide:
     """Seeds a cell of the new study that would end in PASS or FAIL, if the differences stayed as they are.
 
-    An approximation: more seeds also move the differences. None where `SEED_LIMIT` would not do, since the
+    An approximation: more seeds also move the differences. None where even `SEED_LIMIT` would not do, since the
     reference's own seeds are too few.
 
     Args:
-        difference_pp: Observed differences of one study.
+        cell_difference: Observed differences of one study, a cell.
         student: Student of each cell; a student's cells share seeds.
         of_reference: Weights of the reference's cell means.
         reference: Spread of the reference's runs.
         rule: The reference's rule.
+        combinations: As in `judge`.
     """
     same = np.equal.outer(student, student).astype(float)
 
-    def decided(seeds: int) -> bool:
-        new = Weights(np.full(difference_pp.size, 1.0 / seeds), same / seeds)
-        judgement = judge(difference_pp, new + of_reference, reference, rule)
-        return bool(judgement.fails | judgement.passes)
+    @cache  # members ask for the same numbers of seeds
+    def judged(seeds: int) -> Judgement:
+        new = Weights(np.full(cell_difference.size, 1.0 / seeds), same / seeds)
+        return judge(cell_difference, new + of_reference, reference, rule, combinations)
 
-    found = bisect_left(range(1, SEED_LIMIT + 1), True, key=decided) + 1
-    return found if found <= SEED_LIMIT else None
+    def first(decided: Callable[[Judgement], Any]) -> int | None:
+        found = bisect_left(range(1, SEED_LIMIT + 1), True, key=lambda seeds: bool(decided(judged(seeds)))) + 1
+        return found if found <= SEED_LIMIT else None
+
+    members = judged(1).member_fails.size
+    return SeedsToDecide(
+        first(lambda one: one.fails | one.passes),
+        tuple(first(lambda one, m=m: one.member_fails[m] | one.member_passes[m]) for m in range(members)),  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+    )
 
 
-def replicate_margin_pp(layout: Layout, reference: Spread, rule: Rule, pass_probability: float) -> float:
-    """Smallest margin, in steps of 0.1 pp, at which an exact replicate passes with the given probability.
+def replicate_margin(layout: Layout, reference: Spread, rule: Rule, pass_probability: float, step: float) -> float:
+    """Smallest margin, in whole steps, at which an exact replicate passes with the given probability.
 
     A replicate (same layout, independent seeds, equal means) passes if each cell's difference d keeps
-    |d| + t(1 - alpha) se < margin and nothing fails. With share = 1 - pass_probability - alpha_shift -
+    |d| + t(1 - alpha_pass) se < margin and nothing fails. With share = 1 - pass_probability - alpha_shift -
     alpha_spread, all cells keep |d| < t(1 - level / 2) se, level = `family_level(share)`, with probability at
-    least 1 - share; and none of these fails, as long as share exceeds alpha_cells. By the union bound the
-    margin is then the largest of se (t(1 - alpha) + t(1 - level / 2)).
+    least 1 - share; and none of these fails, as long as share exceeds alpha_members. By the union bound the
+    margin is then the largest of se (t(1 - alpha_pass) + t(1 - level / 2)).
 
     Args:
         layout: Layout of the reference's runs.
         reference: Their spread.
         rule: Errors and between-study sd; its margin is not used.
         pass_probability: Above 0 and below 1 - alpha, which no margin can reach.
+        step: The margin is a multiple of it, in the response's unit.
 
     Raises:
         ValueError: No margin reaches that probability.
@@ -234,7 +272,6 @@ def replicate_margin_pp(layout: Layout, reference: Spread, rule: Rule, pass_prob
     if not 0 < pass_probability < 1 - rule.alpha:
         raise ValueError(f"pass probability must lie between 0 and {1 - rule.alpha:g}, got {pass_probability:g}")
     one = weights(layout)
-    both = one + one
-    se, df = reference.standard_error(both.noise, np.diag(both.seed), 2 * rule.between_study_sd_pp**2)
-    needed = _half(2 * rule.alpha, se, df) + _half(family_level(share, se.size), se, df)
-    return math.ceil(float(needed.max()) * 10 - 1e-9) / 10
+    se, df = _standard_error(np.eye(one.noise.size), one + one, reference, rule.between_study_sd)
+    needed = _half(2 * rule.alpha_pass, se, df) + _half(family_level(share, se.size), se, df)
+    return round(math.ceil(float(needed.max()) / step - 1e-9) * step, 12)  # 12: no dust behind 0.1 x 3

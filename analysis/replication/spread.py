@@ -61,6 +61,11 @@ class Weights:
         """Those of some cells, in the order given."""
         return Weights(self.noise[cells], self.seed[np.ix_(cells, cells)])
 
+    def of(self, combinations: Floats) -> tuple[Floats, Floats]:
+        """Weights of sigma2 and of tau2 in the variance of each combination of cell means (combinations x cells)."""
+        noise = combinations**2 @ self.noise
+        return np.asarray(noise), np.einsum("mc,cd,md->m", combinations, self.seed, combinations)
+
 
 @dataclass(frozen=True)
 class Spread:

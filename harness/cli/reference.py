@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Make the references that `harness verify` judges by.", no_args_is_help=True)
+app = typer.Typer(help="Make and list the references that `harness verify` judges by.", no_args_is_help=True)
 UNKNOWN = "not recorded"
 
 
 @app.callback()
 def _root() -> None:
-    """Make the references that `harness verify` judges by."""
+    """Make and list the references that `harness verify` judges by."""
 
 
 @app.command()
@@ -29,10 +29,13 @@ def freeze(
     hardware: Annotated[str, typer.Option(help="Device that the runs were made on.")] = UNKNOWN,
     software: Annotated[str, typer.Option(help="Versions that the runs were made with.")] = UNKNOWN,
     precision: Annotated[str, typer.Option(help="Arithmetic of the runs, e.g. fp32.")] = UNKNOWN,
-    margin: Annotated[float | None, typer.Option(metavar="PP", help="Margin of a PASS, percentage points.")] = None,
+    margin: Annotated[float | None, typer.Option(metavar="PP", help="Margin of accuracies, percentage points.")] = None,
+    effects_margin: Annotated[
+        float, typer.Option(metavar="PP", help="Margin of gains and claims: the smallest effect that matters.")
+    ] = 0.2,
     pass_probability: Annotated[
         float | None,
-        typer.Option(metavar="P", help="Set the margin so that an exact replicate passes this often (default: 0.9)."),
+        typer.Option(metavar="P", help="Set margins so that an exact replicate passes this often (default: 0.9)."),
     ] = None,
     between_study_sd: Annotated[
         float, typer.Option(metavar="PP", help="Assumed sd of a cell's true mean from study to study.")
@@ -70,6 +73,7 @@ def freeze(
         source={"title": title, "location": location, "version": version, "licence": licence},
         environment={"hardware": hardware, "software": software, "precision": precision},
         margin_pp=margin,
+        effects_margin_pp=effects_margin,
         pass_probability=0.9 if pass_probability is None else pass_probability,
         between_study_sd_pp=between_study_sd,
         between_study_note=between_study_note,
@@ -79,6 +83,29 @@ def freeze(
         replace=replace,
     )
     typer.echo(
-        f"Frozen: {out / name}, margin {card.margin_pp:g} pp ({card.margin_note}), "
+        f"Frozen: {out / name}, margin of accuracies {card.margins.accuracies_pp:g} pp ({card.margins_note}), "
         f"digest {card.log[-1].new_sha256[:12]}."
     )
+
+
+@app.command(name="list")
+def list_all() -> None:
+    """List the references that can be judged by: their data, runs, margins and last change.
+
+    \b
+    Example:
+      harness reference list
+    """  # noqa: D301 - click keeps the line breaks behind a real backspace character
+    from harness.verify.cells import labels_of
+    from harness.verify.reference import known_references, read_reference
+
+    for name in known_references():
+        found = read_reference(name)
+        card, last = found.card, found.card.log[-1]
+        typer.echo(f"{name}: {card.title}")
+        typer.echo(
+            f"  {card.dataset}, {len(set(labels_of(found.finals)))} cells of {len(found.finals)} final runs; margins "
+            f"{card.margins.accuracies_pp:g} pp (accuracies), {card.margins.effects_pp:g} pp (gains, claims); "
+            f"licence {card.source.licence}; from {card.source.location}"
+        )
+        typer.echo(f"  {last.when} by {last.who}: {last.why} ({last.new_sha256[:12]})")

@@ -11,7 +11,7 @@ from analysis.replication.spread import Floats, Layout
 from analysis.runs.table import cell_label
 
 CELL = ("teacher", "student", "method")
-FIXED = ("stem", "epochs")  # must agree for a cell to be comparable, as must the data set
+SETTING = ("stem", "epochs")  # must agree for a cell to be comparable
 CHOSEN = (
     "alpha",
     "temperature",

@@ -10,12 +10,15 @@ import pandas as pd
 import yaml
 from pydantic import ValidationError
 
-from analysis.replication.judge import replicate_margin_pp
+from analysis.replication.judge import Rule, replicate_margin
 from analysis.replication.spread import spread
+from analysis.runs.table import distinct_runs
+from harness.collect import CHECKPOINT
 from harness.errors import ReferenceProblem, StudyError
 from harness.files import sha256_of_bytes, write_whole
 from harness.study.load import load_strict
-from harness.verify.cells import accuracies_pct, labels_of, layout_of
+from harness.verify.cells import labels_of, layout_of
+from harness.verify.families import ACCURACY, FIDELITY, Response, measured
 from harness.verify.reference import (
     CARD,
     METRIC,
@@ -23,26 +26,85 @@ from harness.verify.reference import (
     Alpha,
     Environment,
     LogEntry,
+    Margins,
     ReferenceCard,
     Source,
     judgeable,
 )
 
+STEPS = {"pp": 0.1, "nats": 0.001}  # margins are read by people
 KEPT_STAGES = ("teachers", "final")
 
 
-def default_margin_pp(rows: pd.DataFrame, alpha: Alpha, between_study_sd_pp: float, pass_probability: float) -> float:
-    """Margin at which an exact replicate of these final runs passes with the given probability.
+def default_margin(rows: pd.DataFrame, response: Response, rule: Rule, pass_probability: float) -> float | None:
+    """Margin at which an exact replicate of these runs passes with the given probability; None where none differ.
 
     Raises:
         ReferenceProblem: No margin can do that.
     """
+    if rows.empty:
+        return None
     layout = layout_of(rows, sorted(set(labels_of(rows))))
-    noise = spread(accuracies_pct(rows, METRIC), layout)
     try:
-        return replicate_margin_pp(layout, noise, alpha.rule(0.0, between_study_sd_pp), pass_probability)
+        noise = spread(response.of(rows), layout)
+    except ValueError:  # one run a cell
+        return None
+    if not (noise.ms_within > 0 or noise.ms_group > 0):
+        return None
+    try:
+        return replicate_margin(layout, noise, rule, pass_probability, STEPS[response.unit])
     except ValueError as error:
         raise ReferenceProblem(f"--pass-probability: {error}; give a smaller one.") from None
+
+
+def default_margins(
+    runs: pd.DataFrame,
+    rows: pd.DataFrame,
+    alpha: Alpha,
+    between_study_sd_pp: float,
+    pass_probability: float,
+    *,
+    accuracies_pp: float | None,
+    effects_pp: float,
+) -> Margins:
+    """Margins by the same rule for every family but gains and claims: of these, what matters is no matter of noise.
+
+    Args:
+        runs: Every row.
+        rows: The final ones.
+        alpha: Errors.
+        between_study_sd_pp: Assumed sd of a cell's true mean from study to study.
+        pass_probability: Chance that an exact replicate passes.
+        accuracies_pp: Margin of accuracies, where it is set by hand.
+        effects_pp: Smallest gain or interaction that matters.
+
+    Raises:
+        ReferenceProblem: No margin can do that.
+    """
+    teachers = distinct_runs(runs[runs["stage"] == "teachers"])
+    rule = alpha.of_accuracies(0.0, between_study_sd_pp)
+    if accuracies_pp is None:
+        accuracies_pp = default_margin(rows, ACCURACY, rule, pass_probability)
+    if accuracies_pp is None:  # `judgeable` refuses a table without spread
+        raise ReferenceProblem("no cell has two final runs, so there is no spread to set a margin by; add seeds.")
+    shared = len(FIDELITY)  # its responses share the chance to fail, so that the family passes as often as promised
+    by_column = {
+        column: default_margin(
+            measured(rows, column),
+            Response(column, unit),
+            alpha.of_others(0.0, share=shared),
+            1 - (1 - pass_probability) / shared,
+        )
+        for column, unit in FIDELITY
+    }
+    return Margins(
+        accuracies_pp=accuracies_pp,
+        teachers_pp=default_margin(teachers, ACCURACY, alpha.of_others(0.0), pass_probability),
+        agreement_pp=by_column["agreement"],
+        kl_t1_nats=by_column["kl_t1"],
+        kl_t4_nats=by_column["kl_t4"],
+        effects_pp=effects_pp,
+    )
 
 
 def freeze(
@@ -53,6 +115,7 @@ def freeze(
     source: Mapping[str, str],
     environment: Mapping[str, str],
     margin_pp: float | None,
+    effects_margin_pp: float,
     pass_probability: float,
     between_study_sd_pp: float,
     between_study_note: str,
@@ -69,8 +132,9 @@ def freeze(
         title: One line for people.
         source: Provenance, the fields of `Source`.
         environment: What the runs were made on, the fields of `Environment`.
-        margin_pp: Margin; None for the smallest that `pass_probability` allows.
-        pass_probability: Chance that an exact replicate passes, used where `margin_pp` is None.
+        margin_pp: Margin of accuracies; None for the smallest that `pass_probability` allows.
+        effects_margin_pp: Margin of gains and claims: the smallest effect that matters.
+        pass_probability: Chance that an exact replicate passes, for the margins that are not given.
         between_study_sd_pp: Assumed sd of a cell's true mean from study to study.
         between_study_note: Why that much.
         who: Who freezes, for the log.
@@ -83,14 +147,21 @@ def freeze(
         analysis.errors.TableError: The runs table breaks its schema.
     """
     log = _log_to_extend(folder, why, replace)
-    rows = judgeable(runs)
+    table, rows = judgeable(runs)
     content = _rows_kept(runs)
     alpha = Alpha()
-    margin_note = "set by hand when frozen"
-    if margin_pp is None:
-        margin_pp = default_margin_pp(rows, alpha, between_study_sd_pp, pass_probability)
-        margin_note = f"an exact replicate of these runs passes with probability at least {pass_probability:g}"
+    by_rule = f"an exact replicate of these runs passes with probability at least {pass_probability:g}"
+    by_hand = "" if margin_pp is None else "; accuracies: set by hand when frozen"
     try:
+        margins = default_margins(
+            table,
+            rows,
+            alpha,
+            between_study_sd_pp,
+            pass_probability,
+            accuracies_pp=margin_pp,
+            effects_pp=effects_margin_pp,
+        )
         card = ReferenceCard(
             name=folder.name,
             title=title,
@@ -99,9 +170,9 @@ def freeze(
             metric=METRIC,
             unit="fraction",
             direction="higher",
-            checkpoint="best-validation",
-            margin_pp=margin_pp,
-            margin_note=margin_note,
+            checkpoint=str(rows["checkpoint"].iloc[0]) or CHECKPOINT,
+            margins=margins,
+            margins_note=f"{by_rule}{by_hand}; effects: the smallest that matters, whatever the noise",
             alpha=alpha,
             between_study_sd_pp=between_study_sd_pp,
             between_study_note=between_study_note,

@@ -23,11 +23,12 @@ from harness.files import canonical_json, sha256_of_bytes, sha256_of_file
 from harness.study.load import load_strict
 from harness.study.spec import Frozen
 from harness.tables import read_runs
-from harness.verify.cells import CELL, FIXED
+from harness.verify.cells import CELL, SETTING
 
 CARD, RUNS = "reference.yaml", "runs.csv"
 PUBLISHED = "yasar2026-v2"
-V1_TABLE = Path(str(resources.files("reference"))) / "yasar2026-v1" / "table.csv"
+SHIPPED = Path(str(resources.files("reference")))
+V1_TABLE = SHIPPED / "yasar2026-v1" / "table.csv"
 METRIC: Literal["test_acc_best"] = "test_acc_best"
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Words = Annotated[str, Field(min_length=1)]
@@ -58,15 +59,43 @@ class Alpha(Frozen):
             raise ValueError(f"cells, mean_shift and spread_ratio must add up to {self.total:g}, found {spent:g}")
         return self
 
-    def rule(self, margin_pp: float, between_study_sd_pp: float) -> Rule:
-        """The rule in the words of `analysis.replication.judge`."""
+    def of_accuracies(self, margin_pp: float, between_study_sd_pp: float) -> Rule:
+        """The rule of accuracies, in the words of `analysis.replication.judge`."""
         return Rule(
-            margin_pp=margin_pp,
-            alpha_cells=self.cells,
-            alpha_shift=self.mean_shift,
-            alpha_spread=self.spread_ratio,
-            between_study_sd_pp=between_study_sd_pp,
+            margin_pp,
+            self.cells,
+            self.mean_shift,
+            self.spread_ratio,
+            alpha_pass=self.total,
+            between_study_sd=between_study_sd_pp,
         )
+
+    def of_others(self, margin: float, between_study_sd: float = 0.0, share: int = 1) -> Rule:
+        """The rule of another family, which has an error of its own; `share` responses of one family split it."""
+        return Rule(margin, self.total / share, alpha_pass=self.total, between_study_sd=between_study_sd)
+
+
+Margin = Annotated[float, Field(gt=0, lt=100)]
+
+
+class Margins(Frozen):
+    """Half widths of equivalence: a difference counts as none if it is shown to be smaller.
+
+    Attributes:
+        accuracies_pp: Of a cell's test accuracy.
+        teachers_pp: Of a teacher's; None where the reference's teachers show no spread to judge by.
+        agreement_pp: Of a cell's agreement with its teacher; None where the reference does not have it.
+        kl_t1_nats: Of its divergence from its teacher at T=1; likewise.
+        kl_t4_nats: The same at T=4.
+        effects_pp: Of a gain, and of the contrasts that claims rest on: the smallest effect that matters.
+    """
+
+    accuracies_pp: Margin
+    teachers_pp: Margin | None
+    agreement_pp: Margin | None
+    kl_t1_nats: Margin | None
+    kl_t4_nats: Margin | None
+    effects_pp: Margin
 
 
 class Environment(Frozen):
@@ -99,8 +128,8 @@ class ReferenceCard(Frozen):
         unit: Its unit in the table; judged in percentage points.
         direction: Which way is better; differences both ways are judged.
         checkpoint: Which weights the metric belongs to.
-        margin_pp: A cell is equivalent if its difference is shown to be smaller.
-        margin_note: Where the margin comes from.
+        margins: What counts as no difference.
+        margins_note: Where these margins come from.
         alpha: Errors.
         between_study_sd_pp: Assumed sd of a cell's true mean from study to study.
         between_study_note: Why that much.
@@ -116,9 +145,9 @@ class ReferenceCard(Frozen):
     metric: Literal["test_acc_best"]
     unit: Literal["fraction"]
     direction: Literal["higher"]
-    checkpoint: Literal["best-validation"]
-    margin_pp: Annotated[float, Field(gt=0, lt=100)]
-    margin_note: Words
+    checkpoint: Words
+    margins: Margins
+    margins_note: Words
     alpha: Alpha
     between_study_sd_pp: Annotated[float, Field(ge=0, lt=100)]
     between_study_note: Words
@@ -134,8 +163,8 @@ class ReferenceCard(Frozen):
 
     @property
     def rule(self) -> Rule:
-        """The rule that it is judged by."""
-        return self.alpha.rule(self.margin_pp, self.between_study_sd_pp)
+        """The rule that accuracies are judged by."""
+        return self.alpha.of_accuracies(self.margins.accuracies_pp, self.between_study_sd_pp)
 
 
 @dataclass(frozen=True)
@@ -144,10 +173,12 @@ class Reference:
 
     Attributes:
         card: Its description.
+        runs: Every row of its runs table.
         finals: Rows of its final phase.
     """
 
     card: ReferenceCard
+    runs: pd.DataFrame
     finals: pd.DataFrame
 
 
@@ -157,16 +188,18 @@ def find_reference(name: str) -> Path:
     Raises:
         ReferenceProblem: There is none; lists those that there are.
     """
-    shipped = Path(str(resources.files("reference")))
-    for folder in (Path(name), Path("reference") / name, shipped / name):
+    for folder in (Path(name), Path("reference") / name, SHIPPED / name):
         if (folder / CARD).is_file():
             return folder
-    roots = (Path("reference"), shipped)
-    known = sorted({card.parent.name for root in roots for card in root.glob(f"*/{CARD}")})
     raise ReferenceProblem(
         f"--reference: no folder {name} with a {CARD}, and kdcap knows no reference of that name; "
-        f"use one of {', '.join(known) or 'none yet'}, or make one with `harness reference freeze`."
+        f"use one of {', '.join(known_references()) or 'none yet'}, or make one with `harness reference freeze`."
     )
+
+
+def known_references() -> list[str]:
+    """Names of the references under ./reference and of those that kdcap ships, sorted."""
+    return sorted({card.parent.name for root in (Path("reference"), SHIPPED) for card in root.glob(f"*/{CARD}")})
 
 
 def read_card(folder: Path) -> ReferenceCard:
@@ -207,21 +240,22 @@ def read_reference(name: str) -> Reference:
     """
     folder = find_reference(name)
     card = read_card(folder)
-    rows = judgeable(folder / RUNS)
+    runs, rows = judgeable(folder / RUNS)
     if (found := rows["dataset"].iloc[0]) != card.dataset:
         raise ReferenceProblem(f"{folder}: {CARD} says dataset {card.dataset}, {RUNS} says {found}; freeze it anew.")
-    return Reference(card, rows)
+    return Reference(card, runs, rows)
 
 
-def judgeable(path: Path) -> pd.DataFrame:
-    """The final rows of a runs table that can be a reference: settings named, spread visible.
+def judgeable(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A runs table that can be a reference (settings named, spread visible), and its final rows.
 
     Raises:
         ReferenceProblem: Something is missing for that.
         analysis.errors.TableError: The table breaks its schema, or has no final rows.
     """
-    rows = finals(read_runs(path))
-    for column in ("dataset", *FIXED):
+    runs = read_runs(path)
+    rows = finals(runs)
+    for column in ("dataset", *SETTING):
         if (rows[column].isna() | (rows[column].astype(str) == "")).any():
             raise ReferenceProblem(f"{path}: column {column} is empty in final rows; a reference needs it, fill it in.")
     by_cell = rows.groupby(list(CELL))[METRIC]
@@ -229,4 +263,4 @@ def judgeable(path: Path) -> pd.DataFrame:
         raise ReferenceProblem(
             f"{path}: no cell has two final runs that differ, so there is no spread to judge by; add seeds."
         )
-    return rows
+    return runs, rows

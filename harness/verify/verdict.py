@@ -1,4 +1,4 @@
-"""What a verification says: frozen records, and their form in verdict.json."""
+"""What a verification says: frozen records, and their form in verdict.json (`verdict.schema.json`)."""
 
 from __future__ import annotations
 
@@ -6,127 +6,207 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-SCHEMA = "kdcap.verdict/2"
-Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
-EXIT_CODES: dict[Outcome, int] = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
+from harness.verify.bitwise import Bitwise
+
+SCHEMA = "kdcap.verdict/3"
+FamilyName = Literal["accuracies", "teachers", "fidelity", "gains", "claims"]
+FAMILIES: tuple[FamilyName, ...] = ("accuracies", "teachers", "fidelity", "gains", "claims")
+Judged = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "NOT JUDGED"]
+# NOT JUDGED comes from a profile without a reference; the bare command then refuses, as for any bad input
+EXIT_CODES: dict[Outcome, int] = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3, "NOT JUDGED": 2}
 DECIMALS = 6  # in verdict.json: far below any digit that matters, above the noise of linear algebra
 
 
 @dataclass(frozen=True)
-class CellVerdict:
-    """One cell, judged.
+class Member:
+    """One member of a family, judged: a cell's accuracy or fidelity, a teacher, a gain, a contrast.
 
     Attributes:
-        cell: Name of the cell.
-        dataset: With the next five and `checkpoint`, the key that made it comparable.
-        teacher: Architecture, empty for a baseline.
-        student: Architecture.
-        method: none, logit, feature, or another.
-        stem: Stem of the networks.
-        epochs: Epochs trained.
-        checkpoint: Which weights were measured.
-        n: Runs judged.
-        n_reference: Runs of the reference.
-        mean_pct: Their mean.
-        reference_mean_pct: The reference's mean.
-        diff_pp: The first minus the second.
-        ci_low_pp: Lower end of the family's interval; FAIL if 0 lies outside it.
-        ci_high_pp: Its upper end.
-        equivalence_low_pp: Lower end of the 1 - 2 alpha interval; PASS if all of it is inside the margin.
-        equivalence_high_pp: Its upper end.
+        name: Name of the cell or contrast.
+        quantity: What is compared: `test_acc_best`, `agreement`, `kl_t1`, `kl_t4`, `gain`, `contrast`.
+        unit: Unit of differences, intervals and margin; an accuracy or agreement itself is in percent.
+        key: What made a cell comparable (dataset, teacher, student, method, stem, epochs, checkpoint); else empty.
+        n: Runs judged; the fewest of its cells.
+        n_reference: Runs of the reference, likewise.
+        value: The new study's value.
+        reference_value: The reference's.
+        difference: The first minus the second.
+        ci_low: Lower end of the family's interval; FAIL if 0 lies outside it.
+        ci_high: Its upper end.
+        equivalence_low: Lower end of the interval of the two one-sided tests; PASS if all of it is inside the margin.
+        equivalence_high: Its upper end.
+        margin: Half width of equivalence.
         verdict: PASS, FAIL or INCONCLUSIVE.
+        seeds_to_decide: Seeds a cell that would decide it, roughly; None unless INCONCLUSIVE, or if none would.
         sentence: The same in words.
     """
 
-    cell: str
-    dataset: str
-    teacher: str
-    student: str
-    method: str
-    stem: str
-    epochs: int
-    checkpoint: str
+    name: str
+    quantity: str
+    unit: Literal["pp", "nats"]
+    key: dict[str, str | int]
     n: int
     n_reference: int
-    mean_pct: float
-    reference_mean_pct: float
-    diff_pp: float
-    ci_low_pp: float
-    ci_high_pp: float
-    equivalence_low_pp: float
-    equivalence_high_pp: float
-    verdict: Outcome
+    value: float
+    reference_value: float
+    difference: float
+    ci_low: float
+    ci_high: float
+    equivalence_low: float
+    equivalence_high: float
+    margin: float
+    verdict: Judged
+    seeds_to_decide: int | None
     sentence: str
 
 
 @dataclass(frozen=True)
+class FamilyTest:
+    """A test of a family as a whole: its mean shift, or its spread.
+
+    Attributes:
+        estimate: Mean difference in the family's unit, or the ratio of variances, new over reference.
+        ci_low: Lower end of its interval.
+        ci_high: Its upper end.
+        fails: Whether no shift (0), or equal spread (1), lies outside the interval.
+    """
+
+    estimate: float
+    ci_low: float
+    ci_high: float
+    fails: bool
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What one claim comes to, on the new runs and on the reference's.
+
+    Attributes:
+        claim: Its identifier in the register.
+        sentence: The claim.
+        here: supported, refuted, cannot tell or not tested, judged on the new runs alone.
+        reference: The same on the reference's runs.
+    """
+
+    claim: str
+    sentence: str
+    here: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class Family:
+    """Members that share one error of a false FAIL.
+
+    Attributes:
+        family: Its name.
+        verdict: FAIL if a member or a test of the whole fails; PASS if every member passes; NOT JUDGED without members.
+        sentence: The verdict in words, with its numbers.
+        gated: Whether it decides the exit code.
+        alpha: Its error of a false FAIL.
+        members_in_reference: Members that the reference could judge.
+        members: Those that both have.
+        mean_shift: Test of the mean over all members; only of accuracies.
+        spread_ratio: Test of the variance of runs within seed groups; only of accuracies, and where runs share a seed.
+        seeds_to_decide: Seeds a cell that would decide it, roughly; None unless INCONCLUSIVE, or if none would.
+        excusing_between_study_sd: Between-study sd, in the unit, from which a FAIL would be none; None unless it fails,
+            or where the spread fails, which no such sd excuses.
+        conclusions: What the register's claims come to; only of claims.
+    """
+
+    family: FamilyName
+    verdict: Outcome
+    sentence: str
+    gated: bool
+    alpha: float
+    members_in_reference: int
+    members: tuple[Member, ...]
+    mean_shift: FamilyTest | None
+    spread_ratio: FamilyTest | None
+    seeds_to_decide: int | None
+    excusing_between_study_sd: float | None
+    conclusions: tuple[Conclusion, ...]
+
+
+@dataclass(frozen=True)
+class Integrity:
+    """A check of the runs themselves, which no agreement of numbers makes up for.
+
+    Attributes:
+        check: `test openings` (twice a run, after training) or `records` (the table is what the run folders say).
+        verdict: FAIL, PASS, or NOT CHECKED where the table does not say.
+        sentence: The same in words.
+    """
+
+    check: Literal["test openings", "records"]
+    verdict: Literal["PASS", "FAIL", "NOT CHECKED"]
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Override:
+    """A refusal that was overruled, or a rule that was changed, by the one who asked for the verdict.
+
+    Attributes:
+        option: As given on the command line.
+        sentence: What it let pass.
+    """
+
+    option: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Named:
+    """The reference judged by: its name, title and content digest."""
+
+    name: str
+    title: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """All of verdict.json; numbers one may plot or gate on stand at the top level.
+    """All of verdict.json.
 
     Attributes:
         schema: Version of this structure.
-        verdict: PASS, FAIL or INCONCLUSIVE.
-        sentence: The verdict in words, with its numbers.
+        verdict: Of the gated families, the integrity checks and the bitwise level together.
+        sentence: The verdict in words, with its numbers and whatever was overruled.
         exit_code: What `harness verify` exits with, unless --no-gate is given.
+        gate: Families that decide the verdict.
         runs_sha256: Digest of the runs table.
-        cells_in_reference: Cells that the reference has.
-        cells_judged: Cells that both tables have.
-        cells_passed: Of these.
-        cells_failed: Of these.
-        cells_inconclusive: Of these.
-        largest_diff_pp: Difference of largest size, with its sign.
-        margin_pp: The reference's margin.
-        mean_shift_pp: Mean difference over all cells judged.
-        mean_shift_ci_low_pp: Lower end of its interval.
-        mean_shift_ci_high_pp: Its upper end.
-        mean_shift_fails: Whether 0 lies outside it.
-        spread_ratio: Variance within seed groups, new over reference; None where too few runs share a seed.
-        spread_ratio_ci_low: Lower end of its interval.
-        spread_ratio_ci_high: Its upper end.
-        spread_fails: Whether 1 lies outside it.
-        openings_recorded: Runs of the whole table, each once, that say how often they opened the test set.
-        openings_wrong: Of these, runs that did not open it exactly twice, as the protocol has it; any is a FAIL.
-        openings_sentence: The first such run and its count in words; empty where there is none.
-        seeds_to_decide: Seeds a cell that would decide, roughly; None unless INCONCLUSIVE, or if none would.
-        excusing_between_study_sd_pp: Between-study sd from which a FAIL would be none; None unless FAIL, or
-            where the spread or the openings fail, which no such sd excuses.
-        reference: Name, title and digest.
-        alpha: How the error is split over the tests.
-        model: The reference's fitted spread.
+        reference: What was judged by; None where there is none.
+        overrides: What was overruled.
+        integrity: Checks of the runs.
+        families: Every family.
+        bitwise: The bitwise level; None where it was not asked for.
+        model: The spread of accuracies as fitted to the reference: sds in pp, icc, degrees of freedom.
         notes: What else a reader must know.
-        cells: Each cell.
     """
 
     schema: str
     verdict: Outcome
     sentence: str
     exit_code: int
+    gate: tuple[FamilyName, ...]
     runs_sha256: str
-    cells_in_reference: int
-    cells_judged: int
-    cells_passed: int
-    cells_failed: int
-    cells_inconclusive: int
-    largest_diff_pp: float
-    margin_pp: float
-    mean_shift_pp: float
-    mean_shift_ci_low_pp: float
-    mean_shift_ci_high_pp: float
-    mean_shift_fails: bool
-    spread_ratio: float | None
-    spread_ratio_ci_low: float | None
-    spread_ratio_ci_high: float | None
-    spread_fails: bool
-    openings_recorded: int
-    openings_wrong: int
-    openings_sentence: str
-    seeds_to_decide: int | None
-    excusing_between_study_sd_pp: float | None
-    reference: dict[str, str]
-    alpha: dict[str, float]
+    reference: Named | None
+    overrides: tuple[Override, ...]
+    integrity: tuple[Integrity, ...]
+    families: tuple[Family, ...]
+    bitwise: Bitwise | None
     model: dict[str, float]
     notes: tuple[str, ...]
-    cells: tuple[CellVerdict, ...]
+
+    def family(self, name: FamilyName) -> Family:
+        """One family.
+
+        Raises:
+            KeyError: There is none of that name.
+        """
+        return {family.family: family for family in self.families}[name]
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for verdict.json, in the order above."""

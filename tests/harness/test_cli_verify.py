@@ -39,7 +39,7 @@ def test_a_pass_exits_with_0_and_writes_what_it_says(tmp_path: Path) -> None:
     verdict = json.loads(target.read_text())
     assert verdict["verdict"] == "PASS"
     assert verdict["runs_sha256"] == sha256_of_file(PUBLISHED)
-    assert verdict["sentence"] in result.output
+    assert verdict["sentence"] in " ".join(result.output.split())
     assert "resnet50>resnet34:feature" in result.output
 
 
@@ -96,7 +96,7 @@ def test_freeze_then_verify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     result = harness("reference", "freeze", "--runs", PUBLISHED, "--name", "mine", "--who", "me")
     assert result.exit_code == 0, result.output
-    assert "margin 0.4 pp" in result.output
+    assert "margin of accuracies 0.4 pp" in result.output
     assert harness("verify", "--runs", PUBLISHED, "--reference", "mine").exit_code == 0
 
 
@@ -110,7 +110,19 @@ def test_two_ways_to_set_the_margin_are_one_too_many(tmp_path: Path) -> None:
     assert not (tmp_path / "mine").exists()
 
 
-@pytest.mark.parametrize("verb", [("verify",), ("reference", "freeze")])
+def test_references_are_listed_after_their_digests_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that kdcap ships and those of this folder; one that was edited is named instead."""
+    monkeypatch.chdir(tmp_path)
+    harness("reference", "freeze", "--runs", PUBLISHED, "--name", "mine", "--who", "me")
+    shown = harness("reference", "list").output
+    assert "mine: mine" in shown
+    assert "yasar2026-v2: ResNet pairs on CIFAR-10" in shown
+    assert "cifar10, 10 cells of 50 final runs; margins 0.4 pp (accuracies), 0.2 pp (gains, claims)" in shown
+    (tmp_path / "reference/mine/runs.csv").write_text("edited")
+    assert isinstance(harness("reference", "list").exception, ReferenceProblem)
+
+
+@pytest.mark.parametrize("verb", [("verify",), ("reference", "freeze"), ("reference", "list")])
 def test_help_teaches(verb: tuple[str, ...]) -> None:
     """Each verb shows an example."""
     result = harness(*verb, "--help")

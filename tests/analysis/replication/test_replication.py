@@ -9,16 +9,16 @@ from scipy import stats
 from analysis.replication.judge import (
     Judgement,
     Rule,
-    excusing_sd_pp,
+    excusing_sd,
     family_level,
     judge,
-    replicate_margin_pp,
+    replicate_margin,
     seeds_to_decide,
     spread_ratio,
 )
 from analysis.replication.spread import Floats, Layout, Spread, Weights, cell_means, spread, weights
 
-RULE = Rule(margin_pp=0.4, alpha_cells=0.03, alpha_shift=0.015, alpha_spread=0.005, between_study_sd_pp=0.0)
+RULE = Rule(margin=0.4, alpha_members=0.03, alpha_shift=0.015, alpha_spread=0.005, between_study_sd=0.0)
 # fitted to the published runs by split-plot analysis of 10 cell means: mean squares 0.026103 and 0.016952
 SIGMA2, TAU2 = 0.01695175, 0.00183025
 STUDENT = np.repeat([0, 1], 5)
@@ -87,7 +87,7 @@ def test_new_teachers_make_false_fails_unless_their_sd_is_assumed() -> None:
         studies(rng, 5, size, TAU2, SIGMA2) + 0.1 * rng.standard_normal((size, 10))[:, of.cell] for _ in range(2)
     )
     assert verdicts(reference, new, 5)[1].mean() > 0.5
-    assuming = Rule(0.4, 0.03, 0.015, 0.005, between_study_sd_pp=0.1)
+    assuming = Rule(0.4, 0.03, 0.015, 0.005, between_study_sd=0.1)
     assert verdicts(reference, new, 5, assuming)[1].mean() < 0.05 + 3 * np.sqrt(0.05 * 0.95 / size)
 
 
@@ -100,8 +100,8 @@ def test_the_default_margin_lets_an_exact_replicate_pass(probability: float) -> 
     new = studies(rng, 5, size, hundredfold * TAU2, hundredfold * SIGMA2)
     passed = 0
     for i in range(size):
-        margin = replicate_margin_pp(layout(5), spread(reference[i], layout(5)), RULE, probability)
-        rule = Rule(margin, 0.03, 0.015, 0.005, 0.0)
+        margin = replicate_margin(layout(5), spread(reference[i], layout(5)), RULE, probability, 0.1)
+        rule = Rule(margin, 0.03, 0.015, 0.005)
         passed += bool(verdicts(reference[i], new[i], 5, rule)[2])
     error = np.sqrt(probability * (1 - probability) / size)
     assert probability - 3 * error < passed / size < probability + 0.04
@@ -113,14 +113,14 @@ def test_the_default_margin_worked_by_hand() -> None:
     noise = spread(np.array([1.0, 2.0, 3.0, 4.0]), of)  # variance 5/3 with 3 df; se of a difference sqrt(5/6)
     # t quantiles with 3 df from a printed table: t(0.95) = 2.353; share 0.08 gives t(0.96) = 2.605
     assert np.sqrt(5 / 6) * (2.353 + 2.605) == pytest.approx(4.526, abs=0.001)
-    assert replicate_margin_pp(of, noise, RULE, 0.9) == pytest.approx(4.6)
+    assert replicate_margin(of, noise, RULE, 0.9, 0.1) == pytest.approx(4.6)
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.95, 1.0])
 def test_a_margin_that_cannot_be_is_refused(probability: float) -> None:
     """A false FAIL takes 5%, so that no margin makes a replicate pass in 95%."""
     with pytest.raises(ValueError, match=r"between 0 and 0\.95"):
-        replicate_margin_pp(layout(5), spread(np.arange(50.0) % 7, layout(5)), RULE, probability)
+        replicate_margin(layout(5), spread(np.arange(50.0) % 7, layout(5)), RULE, probability, 0.1)
 
 
 @pytest.fixture
@@ -145,8 +145,8 @@ def test_intervals_are_students_t_around_the_difference(noise: Spread) -> None:
     judgement = judge(np.zeros(10), both(5), noise, RULE)
     se, df = noise.standard_error(both(5).noise, np.diag(both(5).seed))
     for half, confidence in (
-        (judgement.family_half_pp, 0.97**0.1),
-        (judgement.equivalence_half_pp, 0.90),
+        (judgement.family_half, 0.97**0.1),
+        (judgement.equivalence_half, 0.90),
     ):
         assert half == pytest.approx(stats.t.interval(confidence, df, scale=se)[1])
 
@@ -154,9 +154,9 @@ def test_intervals_are_students_t_around_the_difference(noise: Spread) -> None:
 def test_a_cell_at_the_margin_neither_passes_nor_escapes(noise: Spread) -> None:
     """Verdicts move from PASS over INCONCLUSIVE to FAIL as the difference leaves the reference, both ways."""
     judgement = judge(np.zeros(10), both(5), noise, RULE)
-    family, equivalence = float(judgement.family_half_pp[0]), float(judgement.equivalence_half_pp[0])
-    wide = Rule(family + equivalence / 2, 0.03, 0.015, 0.005, 0.0)  # so that all three verdicts occur
-    edge = wide.margin_pp - equivalence
+    family, equivalence = float(judgement.family_half[0]), float(judgement.equivalence_half[0])
+    wide = Rule(family + equivalence / 2, 0.03, 0.015, 0.005)  # so that all three verdicts occur
+    edge = wide.margin - equivalence
     for sign in (1, -1):
         cell = np.zeros(10)
         for size, expected in (
@@ -164,16 +164,16 @@ def test_a_cell_at_the_margin_neither_passes_nor_escapes(noise: Spread) -> None:
         ):  # fmt: skip
             cell[0] = sign * size
             found = judge(cell, both(5), noise, wide)
-            assert (bool(found.cell_passes[0]), bool(found.cell_fails[0])) == expected
+            assert (bool(found.member_passes[0]), bool(found.member_fails[0])) == expected
 
 
 def test_fail_outranks_pass(noise: Spread) -> None:
     """A cell that differs for certain fails although it lies inside a wide margin."""
     difference = np.full(10, 0.0)
     difference[4] = 0.5
-    judgement = judge(difference, both(5), noise, Rule(5.0, 0.03, 0.015, 0.005, 0.0))
-    assert judgement.cell_fails[4]
-    assert not judgement.cell_passes[4]
+    judgement = judge(difference, both(5), noise, Rule(5.0, 0.03, 0.015, 0.005))
+    assert judgement.member_fails[4]
+    assert not judgement.member_passes[4]
     assert judgement.fails
     assert not judgement.passes
 
@@ -182,21 +182,21 @@ def test_fail_outranks_pass(noise: Spread) -> None:
 def test_the_excusing_sd_is_where_the_fail_ends(noise: Spread, difference: Floats) -> None:
     """Assuming a little more than it ends the FAIL, a little less does not."""
     judgement = judge(difference, both(5), noise, RULE)
-    sd = excusing_sd_pp(judgement, both(5), noise, RULE)
+    sd = excusing_sd(judgement, both(5), noise, RULE)
     assert judgement.fails
-    assert judge(difference, both(5), noise, Rule(0.4, 0.03, 0.015, 0.005, sd * 0.999)).fails
-    assert not judge(difference, both(5), noise, Rule(0.4, 0.03, 0.015, 0.005, sd * 1.001)).fails
+    assert judge(difference, both(5), noise, Rule(0.4, 0.03, 0.015, 0.005, between_study_sd=sd * 0.999)).fails
+    assert not judge(difference, both(5), noise, Rule(0.4, 0.03, 0.015, 0.005, between_study_sd=sd * 1.001)).fails
 
 
 def test_nothing_to_excuse_is_zero(noise: Spread) -> None:
     """Equal means need no between-study sd."""
-    assert excusing_sd_pp(judge(np.zeros(10), both(5), noise, RULE), both(5), noise, RULE) == 0
+    assert excusing_sd(judge(np.zeros(10), both(5), noise, RULE), both(5), noise, RULE) == 0
 
 
 def test_seeds_to_decide_are_the_fewest_that_decide(noise: Spread) -> None:
     """With that many seeds a cell the same differences decide; with one less they do not."""
     difference = np.eye(10)[1] * 0.24
-    seeds = seeds_to_decide(difference, STUDENT, weights(layout(5)), noise, RULE)
+    seeds = seeds_to_decide(difference, STUDENT, weights(layout(5)), noise, RULE).family
     assert seeds is not None
     assert seeds > 1
     for n, expected in ((seeds, True), (seeds - 1, False)):
@@ -206,8 +206,8 @@ def test_seeds_to_decide_are_the_fewest_that_decide(noise: Spread) -> None:
 
 def test_no_number_of_seeds_helps_a_reference_of_few(noise: Spread) -> None:
     """A margin below the reference's own error can neither be met nor, at a small difference, be broken."""
-    tight = Rule(0.05, 0.03, 0.015, 0.005, 0.0)
-    assert seeds_to_decide(np.zeros(10), STUDENT, weights(layout(5)), noise, tight) is None
+    tight = Rule(0.05, 0.03, 0.015, 0.005)
+    assert seeds_to_decide(np.zeros(10), STUDENT, weights(layout(5)), noise, tight).family is None
 
 
 def test_the_spread_ratio_is_an_f_interval() -> None:
@@ -239,5 +239,55 @@ def test_a_constant_added_to_both_tables_changes_nothing() -> None:
     rng = np.random.default_rng(12)
     reference, new = studies(rng, 5, 1, TAU2, SIGMA2)[0], studies(rng, 5, 1, TAU2, SIGMA2)[0]
     near, far = verdicts(reference, new, 5)[0], verdicts(reference + 95, new + 95, 5)[0]
-    assert far.difference_pp == pytest.approx(near.difference_pp, abs=1e-11)
-    assert far.family_half_pp == pytest.approx(near.family_half_pp, rel=1e-9)
+    assert far.difference == pytest.approx(near.difference, abs=1e-11)
+    assert far.family_half == pytest.approx(near.family_half, rel=1e-9)
+
+
+# gains of one student's four distilled cells over its baseline, cell 0 of `layout(5)`
+GAINS = np.hstack([np.full((4, 1), -1.0), np.eye(4), np.zeros((4, 5))])
+
+
+def test_combinations_are_judged_with_what_their_cells_share() -> None:
+    """A gain's variance is 2 (sigma2 + seeds' share, which cancels) / n a study; the reference's spread gives it."""
+    of = layout(5)
+    reference = spread(studies(np.random.default_rng(3), 5, 1, 4 * SIGMA2, SIGMA2)[0], of)
+    judgement = judge(np.arange(10.0), both(5), reference, Rule(1.0, 0.05), GAINS)
+    assert judgement.difference == pytest.approx([1, 2, 3, 4])
+    level = 1 - 0.95 ** (1 / 4)
+    within_student = stats.t.isf(level / 2, 32) * np.sqrt(2 * 2 * float(reference.sigma2) / 5)
+    assert float(reference.tau2) > float(reference.sigma2)
+    assert judgement.family_half == pytest.approx(within_student, rel=1e-9)
+    assert np.isinf(judgement.shift_half)  # a rule without that test cannot fail by it
+    assert not judgement.shift_fails
+
+
+@pytest.mark.parametrize("icc", [0.0, 0.3])
+def test_gains_of_a_replicate_fail_in_at_most_five_percent(icc: float) -> None:
+    """The family of gains has an error of its own, whatever seeds share."""
+    size, rng = 4000, np.random.default_rng(5)
+    tau2, sigma2 = icc * 0.0225, (1 - icc) * 0.0225
+    reference, new = (studies(rng, 5, size, tau2, sigma2) for _ in range(2))
+    of = layout(5)
+    judgement = judge(
+        cell_means(new, of) - cell_means(reference, of), both(5), spread(reference, of), Rule(0.2, 0.05), GAINS
+    )
+    assert 0.03 < judgement.fails.mean() < 0.05 + 3 * np.sqrt(0.05 * 0.95 / size)
+
+
+def test_each_member_has_its_own_seeds_to_decide(noise: Spread) -> None:
+    """A difference of nothing needs fewer seeds than one near the margin; the family needs the most of them."""
+    rule = Rule(0.6, 0.05)
+    found = seeds_to_decide(np.eye(10)[1] * 0.3, STUDENT, weights(layout(5)), noise, rule, GAINS)
+    assert len(found.members) == len(GAINS)
+    near, nothing = found.members[0], found.members[1]
+    assert near is not None
+    assert nothing is not None
+    assert near > nothing
+    assert found.family == max(one or 0 for one in found.members)
+
+
+def test_margins_come_in_steps(noise: Spread) -> None:
+    """The same margin at a finer step is no larger, and within one step of it."""
+    coarse, fine = (replicate_margin(layout(5), noise, RULE, 0.9, step) for step in (0.1, 0.001))
+    assert fine <= coarse < fine + 0.1
+    assert round(fine * 1000) == pytest.approx(fine * 1000, abs=1e-9)

@@ -24,6 +24,7 @@ def frozen(folder: Path, runs: Path = PUBLISHED, **changes: Any) -> ReferenceCar
         "source": {"title": "t", "location": "l", "version": "v", "licence": "CC0"},
         "environment": {"hardware": "h", "software": "s", "precision": "fp32"},
         "margin_pp": None,
+        "effects_margin_pp": 0.2,
         "pass_probability": 0.9,
         "between_study_sd_pp": 0.0,
         "between_study_note": "n",
@@ -48,16 +49,16 @@ def test_what_was_frozen_can_be_read_and_judged_by(tmp_path: Path) -> None:
 
 def test_the_default_margin_of_the_published_runs(tmp_path: Path) -> None:
     """Exact replicates of the published runs pass with probability 0.9 at 0.4 pp; an assumed sd widens it."""
-    assert frozen(tmp_path / "a").margin_pp == pytest.approx(0.4)
-    assert "at least 0.9" in frozen(tmp_path / "b").margin_note
-    assert frozen(tmp_path / "c", between_study_sd_pp=0.2).margin_pp > 1
+    assert frozen(tmp_path / "a").margins.accuracies_pp == pytest.approx(0.4)
+    assert "at least 0.9" in frozen(tmp_path / "b").margins_note
+    assert frozen(tmp_path / "c", between_study_sd_pp=0.2).margins.accuracies_pp > 1
 
 
 def test_a_margin_given_is_taken(tmp_path: Path) -> None:
     """The user's margin stands, and the card says that it was set by hand."""
     card = frozen(tmp_path / "mine", margin_pp=0.25)
-    assert card.margin_pp == 0.25
-    assert "by hand" in card.margin_note
+    assert card.margins.accuracies_pp == 0.25
+    assert "by hand" in card.margins_note
 
 
 def test_an_existing_reference_is_not_changed_silently(tmp_path: Path) -> None:
@@ -95,8 +96,10 @@ def test_replacing_what_is_not_there_is_refused(tmp_path: Path) -> None:
     ("folder", "changes", "words"),
     [
         ("My Reference", {}, "name"),
-        ("mine", {"margin_pp": -1.0}, "margin_pp"),
-        ("mine", {"margin_pp": float("inf")}, "margin_pp"),
+        ("mine", {"margin_pp": -1.0}, "accuracies_pp"),
+        ("mine", {"margin_pp": 0.0}, "accuracies_pp"),
+        ("mine", {"effects_margin_pp": 0.0}, "effects_pp"),
+        ("mine", {"margin_pp": float("inf")}, "accuracies_pp"),
         ("mine", {"between_study_sd_pp": -0.1}, "between_study_sd_pp"),
         ("mine", {"title": ""}, "title"),
     ],

@@ -12,9 +12,10 @@ from analysis.errors import TableError
 from harness.errors import ReferenceProblem
 from harness.files import canonical_json
 from harness.tables import read_runs
-from harness.verify.judge import judge_runs
+from harness.verify.judge import Asked, judge_runs
+from harness.verify.records import RecordsCheck
 from harness.verify.reference import read_reference
-from harness.verify.verdict import Verdict
+from harness.verify.verdict import FamilyTest, Integrity, Verdict
 
 Judge = Callable[[pd.DataFrame], Verdict]
 CULPRIT = "resnet50>resnet34:feature"
@@ -25,9 +26,21 @@ def judged(saved: Callable[[pd.DataFrame], Path]) -> Judge:
     """Judges a frame against the published runs, through a file as a user would."""
 
     def judge(frame: pd.DataFrame) -> Verdict:
-        return judge_runs(read_runs(saved(frame)), read_reference("yasar2026-v2"), "0" * 64)
+        runs = read_runs(saved(frame))
+        return judge_runs(runs, read_reference("yasar2026-v2"), "0" * 64, Asked(), RecordsCheck(len(runs), 0, ()))
 
     return judge
+
+
+def whole(test: FamilyTest | None) -> FamilyTest:
+    """A test of a family as a whole, which must have been made."""
+    assert test is not None
+    return test
+
+
+def openings(verdict: Verdict) -> Integrity:
+    """The check of how often runs opened the test set."""
+    return next(one for one in verdict.integrity if one.check == "test openings")
 
 
 def rows_of(frame: pd.DataFrame, cell: str) -> pd.Series:
@@ -41,10 +54,12 @@ def test_the_published_runs_pass_against_themselves(judged: Judge, published: pd
     """Identical runs PASS in every cell, with no shift and a spread ratio of 1."""
     verdict = judged(published)
     assert (verdict.verdict, verdict.exit_code) == ("PASS", 0)
-    assert (verdict.cells_judged, verdict.cells_passed, verdict.cells_in_reference) == (10, 10, 10)
-    assert verdict.mean_shift_pp == pytest.approx(0, abs=1e-12)
-    assert verdict.spread_ratio == pytest.approx(1)
-    assert "all 10 cells agree with yasar2026-v2 within 0.4 pp" in verdict.sentence
+    family = verdict.family("accuracies")
+    assert [member.verdict for member in family.members] == ["PASS"] * 10
+    assert family.members_in_reference == 10
+    assert whole(family.mean_shift).estimate == pytest.approx(0, abs=1e-12)
+    assert whole(family.spread_ratio).estimate == pytest.approx(1)
+    assert "PASS against yasar2026-v2: all 10 cells agree within 0.4 pp" in verdict.sentence
 
 
 def test_the_model_is_the_split_plot_analysis_of_the_published_runs(judged: Judge, published: pd.DataFrame) -> None:
@@ -67,11 +82,12 @@ def test_one_shifted_cell_fails_by_name(judged: Judge, published: pd.DataFrame, 
     published.loc[rows_of(published, CULPRIT), "test_acc_best"] += shift_pp / 100
     verdict = judged(published)
     assert (verdict.verdict, verdict.exit_code) == ("FAIL", 1)
-    assert [cell.cell for cell in verdict.cells if cell.verdict == "FAIL"] == [CULPRIT]
+    family = verdict.family("accuracies")
+    assert [cell.name for cell in family.members if cell.verdict == "FAIL"] == [CULPRIT]
     assert f"{CULPRIT} differs by {shift_pp:+.2f} pp" in verdict.sentence
-    assert not verdict.mean_shift_fails
-    assert verdict.excusing_between_study_sd_pp is not None
-    assert f"an sd of {verdict.excusing_between_study_sd_pp:.2f} pp" in verdict.sentence
+    assert not whole(family.mean_shift).fails
+    assert family.excusing_between_study_sd is not None
+    assert f"an sd of {family.excusing_between_study_sd:.2f} pp" in verdict.sentence
 
 
 def test_a_common_shift_fails_by_the_mean(judged: Judge, published: pd.DataFrame) -> None:
@@ -79,8 +95,9 @@ def test_a_common_shift_fails_by_the_mean(judged: Judge, published: pd.DataFrame
     published["test_acc_best"] -= 0.003
     verdict = judged(published)
     assert verdict.verdict == "FAIL"
-    assert verdict.mean_shift_fails
-    assert verdict.mean_shift_pp == pytest.approx(-0.3)
+    shift = whole(verdict.family("accuracies").mean_shift)
+    assert shift.fails
+    assert shift.estimate == pytest.approx(-0.3)
     assert "shifted by -0.30 pp" in verdict.sentence
     assert "so do 7 more cells" in verdict.sentence
 
@@ -91,9 +108,10 @@ def test_a_doubled_spread_fails_whatever_studies_differ_by(judged: Judge, publis
     published["test_acc_best"] = 2 * published["test_acc_best"] - cells.transform("mean")
     verdict = judged(published)
     assert verdict.verdict == "FAIL"
-    assert verdict.spread_fails
-    assert verdict.spread_ratio == pytest.approx(4)
-    assert verdict.excusing_between_study_sd_pp is None
+    family = verdict.family("accuracies")
+    assert whole(family.spread_ratio).fails
+    assert whole(family.spread_ratio).estimate == pytest.approx(4)
+    assert family.excusing_between_study_sd is None
     assert "stays a FAIL at any between-study sd" in verdict.sentence
 
 
@@ -101,11 +119,12 @@ def test_one_seed_is_inconclusive_and_says_so(judged: Judge, published: pd.DataF
     """Seed 0 alone neither passes nor fails; the sentence says why and how many seeds would decide."""
     verdict = judged(published[published["seed"] == "0"])
     assert (verdict.verdict, verdict.exit_code) == ("INCONCLUSIVE", 3)
-    assert verdict.seeds_to_decide is not None
-    assert verdict.seeds_to_decide > 1
+    family = verdict.family("accuracies")
+    assert family.seeds_to_decide is not None
+    assert family.seeds_to_decide > 1
     assert "One seed a cell mostly ends here" in verdict.sentence
-    assert f"About {verdict.seeds_to_decide} seeds" in verdict.sentence
-    assert verdict.spread_ratio is None
+    assert f"About {family.seeds_to_decide} seeds" in verdict.sentence
+    assert family.spread_ratio is None
     assert any("Too few runs share" in note for note in verdict.notes)
     assert any("not run for any cell: 1, 2, 3, 4" in note for note in verdict.notes)
 
@@ -115,7 +134,7 @@ def test_a_dropped_seed_is_named_and_fine(judged: Judge, published: pd.DataFrame
     gone = rows_of(published, CULPRIT) & (published["seed"] == "3")
     verdict = judged(published[~gone])
     assert verdict.verdict == "PASS"
-    assert {cell.cell: cell.n for cell in verdict.cells}[CULPRIT] == 4
+    assert {cell.name: cell.n for cell in verdict.family("accuracies").members}[CULPRIT] == 4
     assert f"Seeds of the reference not run for {CULPRIT}: 3." in verdict.notes
 
 
@@ -125,7 +144,8 @@ def test_a_subset_of_cells_is_judged_as_one(judged: Judge, published: pd.DataFra
     assert verdict.verdict == "PASS"
     assert "the cells judged (2 of the reference's 10)" in verdict.sentence
     assert any("Not in this table" in note and CULPRIT in note for note in verdict.notes)
-    assert verdict.cells[0].ci_high_pp < judged(published).cells[0].ci_high_pp  # a smaller family asks less
+    here, there = (one.family("accuracies").members[0] for one in (verdict, judged(published)))
+    assert here.ci_high < there.ci_high  # a smaller family asks less
 
 
 def test_a_cell_that_the_reference_lacks_is_named(judged: Judge, published: pd.DataFrame) -> None:
@@ -169,26 +189,24 @@ def test_what_must_not_be_compared_is_refused(
 def test_two_openings_a_run_are_the_protocol(judged: Judge, published: pd.DataFrame) -> None:
     """Recorded for all and two everywhere: nothing is noted, and the verdict is the numbers' own."""
     verdict = judged(published.assign(test_openings="2"))
-    assert (verdict.verdict, verdict.openings_recorded, verdict.openings_wrong) == ("PASS", 50, 0)
-    assert verdict.openings_sentence == ""
-    assert not any("openings" in note for note in verdict.notes)
+    assert (verdict.verdict, openings(verdict).verdict) == ("PASS", "PASS")
+    assert openings(verdict).sentence == "every run opened the test set twice, after training"
 
 
 @pytest.mark.parametrize(("count", "words"), [("0", "0 times"), ("1", "once"), ("3", "3 times")])
 def test_another_number_of_openings_fails(judged: Judge, published: pd.DataFrame, count: str, words: str) -> None:
     """Runs whose numbers agree to the last digit FAIL if one of them looked at the test set once more, or less."""
-    openings = ["2"] * 50
-    openings[7] = count
-    verdict = judged(published.assign(test_openings=openings))
-    assert (verdict.verdict, verdict.exit_code, verdict.cells_failed) == ("FAIL", 1, 0)
-    assert (verdict.openings_recorded, verdict.openings_wrong) == (50, 1)
-    assert verdict.openings_sentence.endswith(f"opened the test set {words} where the protocol has 2")
+    counts = ["2"] * 50
+    counts[7] = count
+    verdict = judged(published.assign(test_openings=counts))
+    assert (verdict.verdict, verdict.exit_code, verdict.family("accuracies").verdict) == ("FAIL", 1, "PASS")
+    said = openings(verdict).sentence
+    assert said.endswith(f"opened the test set {words} where the protocol has 2.")
     row = published.iloc[7]
     label = f"{row['student']}:{row['method']}" if row["teacher"] == "" else f"{row['teacher']}>{row['student']}"
-    assert f"run final {label}" in verdict.openings_sentence
-    assert f"seed {row['seed']} opened" in verdict.openings_sentence
-    assert f"FAIL against yasar2026-v2: {verdict.openings_sentence}." in verdict.sentence
-    assert verdict.excusing_between_study_sd_pp is None
+    assert f"run final {label}" in said
+    assert f"seed {row['seed']} opened" in said
+    assert f"FAIL against yasar2026-v2: {said}" in verdict.sentence
     assert "between-study" not in verdict.sentence
 
 
@@ -199,7 +217,7 @@ def test_the_first_run_is_named_and_the_others_counted(judged: Judge, published:
     silent = named.assign(test_openings=named["test_openings"].where(named["method"] != "none", ""))
     for frame in (named, pd.concat([named, again]), pd.concat([silent, again])):
         verdict = judged(frame)
-        assert (verdict.openings_recorded, verdict.openings_wrong) == (50, 50)
+        assert openings(verdict).verdict == "FAIL"
         assert "and 49 more runs did not open it twice" in verdict.sentence
         assert "run final/run-" in verdict.sentence
     two = named.assign(test_openings=["5", "5", *["2"] * 48])
@@ -217,12 +235,12 @@ def test_runs_of_every_stage_must_have_kept_the_test_set_shut(judged: Judge, pub
 def test_openings_that_are_not_recorded_are_noted(judged: Judge, published: pd.DataFrame) -> None:
     """No column, or gaps in it, is no FAIL: it is told."""
     verdict = judged(published)
-    assert (verdict.verdict, verdict.openings_recorded) == ("PASS", 0)
+    assert (verdict.verdict, openings(verdict).verdict) == ("PASS", "NOT CHECKED")
     note = "Test set openings not recorded: nothing shows that it stayed shut until training was over."
-    assert note in verdict.notes
-    some = judged(published.assign(test_openings=["", *["2"] * 49]))
-    assert some.openings_recorded == 49
-    assert any(note.startswith("Test set openings not recorded for 1 of 50 runs") for note in some.notes)
+    assert openings(verdict).sentence == note
+    some = openings(judged(published.assign(test_openings=["", *["2"] * 49])))
+    assert some.verdict == "PASS"
+    assert some.sentence.startswith("Test set openings not recorded for 1 of 50 runs")
 
 
 def test_a_fail_of_openings_still_names_what_differs(judged: Judge, published: pd.DataFrame) -> None:
@@ -230,7 +248,7 @@ def test_a_fail_of_openings_still_names_what_differs(judged: Judge, published: p
     published.loc[rows_of(published, CULPRIT), "test_acc_best"] += 0.005
     sentence = judged(published.assign(test_openings="1")).sentence
     assert sentence.index("opened the test set once") < sentence.index(f"{CULPRIT} differs by +0.50 pp")
-    assert sentence.endswith("that was not opened as the protocol has it.")
+    assert "No agreement of numbers makes up for runs that cannot be believed." in sentence
 
 
 def test_another_hyperparameter_is_named_not_refused(judged: Judge, published: pd.DataFrame) -> None:
@@ -248,8 +266,9 @@ def test_several_checkpoints_are_judged_together(judged: Judge, published: pd.Da
     both = pd.concat([first, first[taught].assign(teacher_seed="1")])
     verdict = judged(both)
     assert verdict.verdict == "PASS"
-    assert {cell.n for cell in verdict.cells if cell.teacher} == {10}
-    assert verdict.mean_shift_pp == pytest.approx(0, abs=1e-9)
+    family = verdict.family("accuracies")
+    assert {cell.n for cell in family.members if cell.key["teacher"]} == {10}
+    assert whole(family.mean_shift).estimate == pytest.approx(0, abs=1e-9)
 
 
 def test_percent_is_refused(judged: Judge, published: pd.DataFrame) -> None:
@@ -271,11 +290,11 @@ def test_the_verdict_does_not_depend_on_row_order(judged: Judge, published: pd.D
     assert canonical_json(judged(published).as_json()) == canonical_json(judged(shuffled).as_json())
 
 
-def test_verdict_json_holds_plain_scalars_at_the_top(judged: Judge, published: pd.DataFrame) -> None:
-    """DVC reads metrics from the top level: numbers, rounded to six decimals, no NaN, no -0."""
+def test_verdict_json_holds_rounded_numbers(judged: Judge, published: pd.DataFrame) -> None:
+    """Numbers are rounded to six decimals, so that linear algebra's last digits change no byte."""
     published["test_acc_best"] += 0.0001234567
     plain = judged(published).as_json()
-    assert plain["schema"] == "kdcap.verdict/2"
-    assert plain["mean_shift_pp"] == 0.012346
-    assert plain["cells"][0]["diff_pp"] == 0.012346
+    assert plain["schema"] == "kdcap.verdict/3"
+    assert plain["families"][0]["mean_shift"]["estimate"] == 0.012346
+    assert plain["families"][0]["members"][0]["difference"] == 0.012346
     assert isinstance(plain["notes"], list)

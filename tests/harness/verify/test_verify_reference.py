@@ -79,7 +79,7 @@ def test_edited_runs_are_refused(copy: Path) -> None:
 def test_an_edited_margin_is_refused(copy: Path) -> None:
     """The rule is frozen as the runs are: a wider margin in reference.yaml is found."""
     card = copy / "reference.yaml"
-    card.write_text(card.read_text().replace("margin_pp: 0.4", "margin_pp: 0.8"))
+    card.write_text(card.read_text().replace("accuracies_pp: 0.4", "accuracies_pp: 0.8"))
     with pytest.raises(ReferenceProblem, match=r"reference\.yaml was edited after it was frozen"):
         read_reference(str(copy))
 
@@ -87,7 +87,7 @@ def test_an_edited_margin_is_refused(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("margin_pp: 0.4", "margin_pp: -0.4", "margin_pp"),
+        ("accuracies_pp: 0.4", "accuracies_pp: -0.4", "accuracies_pp"),
         ("dataset: cifar10", "datasets: cifar10", "dataset"),
         ("cells: 0.03", "cells: 0.02", "add up to 0.05"),
     ],
