@@ -1,7 +1,7 @@
 """`make bench`: measured speed of training and of statistics.
 
 Other benches are asked for by name: `accuracy` (a short real run beside the plain loop's), `gpu` (all that needs a
-GPU), `characteristics` (how often the statistics err, by simulation, in minutes).
+GPU), `characteristics` and `verdicts` (how often the statistics and `harness verify` err, by simulation, in minutes).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import accuracy, characteristics, engines, gpu, training
+from bench import accuracy, characteristics, engines, gpu, training, verdicts
 from harness.files import write_json
 
 
@@ -31,6 +31,7 @@ BENCHES: dict[str, Callable[[argparse.Namespace], Any]] = {
     "training": training.main,
     "statistics": _statistics,
     "characteristics": _characteristics,
+    "verdicts": verdicts.main,
     "accuracy": accuracy.main,
     "gpu": gpu.main,
 }
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     add("characteristics", characteristics.__doc__).add_argument(
         "--draws", type=int, default=20_000, help="data sets a row (default 20000)"
     )
+    verdicts.add_options(add("verdicts", verdicts.__doc__))
     accuracy.add_options(add("accuracy", accuracy.__doc__))
     gpu.add_options(add("gpu", gpu.__doc__))
     return parser
