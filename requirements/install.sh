@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv from the locks; called by make. TORCH=cpu|cuda chooses the build of torch: by default the CPU build,
+# Makes .venv from the locks; called by make. TORCH=cpu|cuda|none chooses the build of torch: by default the CPU build,
 # and the CUDA build where the machine has an NVIDIA driver or the CPU wheel is not to be had.
 #
 # The CPU wheel is not on PyPI: PyTorch's own index for CPU wheels, in PIP_EXTRA_INDEX_URL, saves gigabytes.
