@@ -41,7 +41,7 @@ PROCESSES = (1, 2, 4)
 CLASSES, EDGE, TINY_EDGE = 10, 32, 8
 TINY: dict[str, dict[str, Any]] = {
     "dataset": {"train_images": 32, "validation_images": 16},
-    "model": {"width": 4},
+    "model": {"width": 8},
     "optimisation": {"batch_size": 16, "threads": 1},
 }
 SHORT_EPOCHS = 2

@@ -23,7 +23,7 @@ def tiny_spec(
     optimisation: Mapping[str, Any] | None = None,
     **fields: Any,  # noqa: ANN401 - any field of RunSpec
 ) -> RunSpec:
-    """A run of three epochs on 64 digits with a network of width 4; the arguments change what they name."""
+    """A run of three epochs on 64 digits with a network of width 8; the arguments change what they name."""
     digits = {
         "name": "digits",
         "train_images": 64,
@@ -54,7 +54,7 @@ def tiny_spec(
         "seed": 0,
         "epochs": 3,
         "dataset": Dataset(**digits | dict(dataset or {})),
-        "model": Model(**{"width": 4, "zero_init_residual": True} | dict(model or {})),
+        "model": Model(**{"width": 8, "zero_init_residual": True} | dict(model or {})),
         "optimisation": Optimisation(**sgd | dict(optimisation or {})),
     }
     return RunSpec(**run | fields)

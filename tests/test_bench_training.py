@@ -24,7 +24,7 @@ from harness.study.spec import RunSpec
 
 TINY = {
     "dataset": {"train_images": 16, "validation_images": 8, "crop_padding": 0, "horizontal_flip": False},
-    "model": {"width": 4},
+    "model": {"width": 8},
     "optimisation": {"batch_size": 16, "threads": 1, "device": "cpu", "precision": "fp32"},
 }
 
@@ -181,7 +181,7 @@ def test_ours_needs_fewer_operations_only_by_the_table() -> None:
     rows = training.main(options(training.add_options, *given))["parts"]["cells"]
     flops = {(row["cell"], row["side"]): row["gflop_per_image"] for row in rows}
     assert flops["R50->R18 feature", "ours"] == pytest.approx(flops["R50->R18 feature", "plain"])
-    teacher = training.forward_flops("resnet50", "cifar", 4, 8, 10) / 1e9
+    teacher = training.forward_flops("resnet50", "cifar", training.QUICK_MODEL["width"], 8, 10) / 1e9
     assert flops["R50->R18 logit", "plain"] - flops["R50->R18 logit", "ours"] == pytest.approx(teacher)
 
 
@@ -264,7 +264,7 @@ def test_methods_are_found_without_an_installation(tmp_path: Path, monkeypatch: 
 
 
 def image_folder(root: Path, each: int) -> None:
-    """Write pictures of one colour a class: what a network of width 4 can learn in two epochs, if at all."""
+    """Write pictures of one colour a class: what a network of width 8 can learn in two epochs, if at all."""
     for split, count in (("train", each), ("test", 2)):
         for number in range(10):
             folder = root / split / f"class{number}"
@@ -278,7 +278,7 @@ def image_folder(root: Path, each: int) -> None:
 def test_accuracy_is_told_by_epoch_for_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Both train on the same images, and the table says that they are not CIFAR-10."""
     image_folder(tmp_path, 6)
-    sizes = ["--train-images", "40", "--validation-images", "20", "--epochs", "2", "--width", "4", "--threads", "1"]
+    sizes = ["--train-images", "40", "--validation-images", "20", "--epochs", "2", "--width", "8", "--threads", "1"]
     found = accuracy.main(options(accuracy.add_options, "--images", str(tmp_path), *sizes))
     assert json.loads(json.dumps(found)) == found
     for side in found["sides"].values():

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ValidationError
 from harness.errors import StudyError
 from harness.study.methods import HYPERPARAMETERS, STAGE_BY_STAGE, find
 from harness.study.plan import any_winner, plan
-from harness.study.spec import Frozen
+from harness.study.spec import NARROWEST, Architecture, Frozen
 from harness.study.study import Study
-from harness.training.architectures import layout
+from harness.training.architectures import FULL_WIDTH, channels, layout
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -122,6 +122,8 @@ def _check_methods(study: Study) -> None:
 def _check_networks(study: Study) -> None:
     networks = (*study.teachers.architectures, *study.baselines)
     family = {network: layout(network, study.model.width).family for network in networks}
+    for network in networks:
+        _check_first_stage(network, study.model.width)
     comparing = [method for method in study.methods if method in STAGE_BY_STAGE]
     for pair in study.pairs:
         if comparing and family[pair.teacher] != family[pair.student]:
@@ -129,6 +131,18 @@ def _check_networks(study: Study) -> None:
                 f"pairs: expected teacher and student of one family, since {' and '.join(comparing)} compare their "
                 f"stages, found {pair.teacher} and {pair.student}; take out the pair or the method."
             )
+
+
+def _check_first_stage(network: Architecture, width: int) -> None:
+    # `model.width` is the first stage's channels in a ResNet-18 and -34 alone: a WideResNet has a quarter of it or more
+    found = channels(network, width)[0]
+    if found < NARROWEST:
+        enough = -(-NARROWEST * FULL_WIDTH // channels(network, FULL_WIDTH)[0])
+        raise StudyError(
+            f"model.width: expected {NARROWEST} channels or more out of the first stage of {network}, since oneDNN "
+            f"writes past its memory in the gradients of fewer, found {found} at width {width}; raise model.width to "
+            f"{enough} or more in the profile."
+        )
 
 
 def _sentence(path: Path, error: ValidationError) -> str:

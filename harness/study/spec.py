@@ -17,6 +17,10 @@ WideResNet = Literal[
     "wrn16_1", "wrn16_2", "wrn16_4", "wrn28_1", "wrn28_2", "wrn28_4", "wrn40_1", "wrn40_2", "wrn40_4"
 ]  # depth, and width over that of the narrowest
 Architecture = Literal[ResNet, WideResNet]
+# Channels that a first stage must put out: in channels_last, oneDNN's gradient of a strided 1x1 convolution (a shortcut
+# of the next stage) of fewer channels writes past its memory (uxlfoundation/oneDNN issue 6035). On AVX-512 it does with
+# up to 15 channels, in images several times as large as CIFAR's (128x128 in the issue).
+NARROWEST = 8
 BASELINE = "none"
 NAME = r"^[a-z][a-z0-9_]*$"  # of methods and hyperparameters: they stand in names of folders
 Method = Annotated[str, Field(pattern=NAME)]  # `none`, or the name of an entry point: see `harness.study.methods`
@@ -107,11 +111,12 @@ class Model(Frozen):
     """The shape of every network of a study.
 
     Attributes:
-        width: Channels of the first stage (torchvision: 64); all others follow.
+        width: Channels of the first stage (torchvision: 64); all others follow. At least 8: oneDNN's gradient of a
+            strided 1x1 convolution of fewer channels writes past its memory (uxlfoundation/oneDNN issue 6035).
         zero_init_residual: Start the last batch norm of each residual block at zero.
     """
 
-    width: Annotated[int, Field(ge=4)]
+    width: Annotated[int, Field(ge=NARROWEST)]
     zero_init_residual: bool
 
 

@@ -175,7 +175,7 @@ def test_too_little_disk_is_a_problem(untrained: Tiny, monkeypatch: pytest.Monke
         free["bytes"] = planned * 1.001e9
         assert findings()["disk"]["status"] == "ok"
         if not gb_at_least:
-            untrained.edit("model: {width: 4", "model: {width: 64")
+            untrained.edit("model: {width: 8", "model: {width: 64")
 
 
 @pytest.mark.parametrize(
@@ -309,5 +309,5 @@ def test_a_folder_of_images_must_be_there(untrained: Tiny) -> None:
 
 def test_a_broken_profile_is_no_finding(untrained: Tiny) -> None:
     """It is bad input, as for every other verb."""
-    untrained.edit("width: 4", "width: four")
+    untrained.edit("width: 8", "width: eight")
     assert "`model.width`" in str(doctor().exception)

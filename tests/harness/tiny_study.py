@@ -22,7 +22,7 @@ title: "A study for tests"
 evidence: false
 dataset: {name: digits, train_images: 64, validation_images: 40, test_images: 60, split_seed: 1234, label_noise: 0.1,
   crop_padding: 1, horizontal_flip: false}
-model: {width: 4, zero_init_residual: true}
+model: {width: 8, zero_init_residual: true}
 optimisation: {batch_size: 32, lr: 0.1, lr_min: 0.0001, momentum: 0.9, nesterov: true, weight_decay: 0.0005,
   clip_norm: 1.0, precision: fp32, teacher_logits: table, threads: 1, device: cpu}
 epochs: {teacher: 2, student: 2}

@@ -53,7 +53,7 @@ def student_specs(make_spec: MakeSpec, teacher_spec: RunSpec) -> list[RunSpec]:
             optimisation={"teacher_logits": "table"},
         ),
         make_spec(method="feature", hyperparameters={"alpha": 0.5}, clip_projections=True, teacher=teacher_spec),
-        make_spec(architecture="wrn16_1", seed=1),
+        make_spec(architecture="wrn16_1", model={"width": 32}, seed=1),
     ]
 
 

@@ -108,7 +108,7 @@ def test_a_full_size_run_on_disk(paper: Study) -> None:
 def test_a_small_study_is_counted_on_its_own_images(untrained: Tiny) -> None:
     """64 training and 40 validation images of 8x8, 2 epochs, on one thread of 12 GFLOP/s."""
     run = next(e.run for e in plan(untrained.study, None) if e.phase == "final")
-    operations = 2 * (3 * 64 + 40) * forward_flops("resnet18", "cifar", 4, 8, 10)
+    operations = 2 * (3 * 64 + 40) * forward_flops("resnet18", "cifar", 8, 8, 10)
     assert training_flops(run) == operations
     assert nominal_seconds(run) == pytest.approx(operations / 12e9)
 

@@ -202,13 +202,23 @@ MISTAKES: dict[str, tuple[str, Any, list[str]]] = {
     ),
     "a pair of two families": (
         "pairs",
-        [{"teacher": "resnet50", "student": "resnet18"}, {"teacher": "resnet50", "student": "wrn16_1"}],
-        ["pairs", "one family", "since feature compare", "found resnet50 and wrn16_1", "take out"],
+        [{"teacher": "resnet50", "student": "resnet18"}, {"teacher": "resnet50", "student": "wrn16_4"}],
+        ["pairs", "one family", "since feature compare", "found resnet50 and wrn16_4", "take out"],
     ),
     "a width that a network cannot have": (
         "model.width",
         10,
         ["model.width", "multiple of 4 for wrn16_1", "found 10"],
+    ),
+    "a network too narrow for oneDNN": (
+        "model.width",
+        7,
+        ["`model.width`", "greater than or equal to 8", "found 7"],
+    ),
+    "a first stage too narrow for oneDNN": (
+        "model.width",
+        8,
+        ["model.width", "8 channels or more", "first stage of wrn16_1", "found 2 at width 8", "raise", "32 or more"],
     ),
     "clipping bug of a pair that is none": (
         "bug_ablation",
@@ -229,14 +239,40 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(workspace: Path, mista
     key, value, words = MISTAKES[mistake]
     *path, last = (int(part) if part.isdigit() else part for part in key.split("."))
     content = yaml.safe_load(QUICK)
-    if "wrn16_1" in str(words) and last != "architecture":
-        content["baselines"].append("wrn16_1")
+    if last != "architecture":
+        content["baselines"] += [network for network in ("wrn16_1", "wrn16_4") if network in str(words)]
     block = _at(content, tuple(path))
     if value is _Gone:
         del block[last]
     else:
         block[last] = value
     says(refused_content(workspace, content), words)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "enough", "one_less"),
+    [("wrn16_1", 32, 7), ("wrn40_1", 32, 7), ("wrn28_2", 16, 6), ("wrn40_4", 8, None), ("resnet18", 8, None)],
+)
+@pytest.mark.parametrize("place", ["baselines", "teachers"])
+def test_a_first_stage_of_eight_channels_is_enough(
+    workspace: Path, place: str, architecture: str, enough: int, one_less: int | None
+) -> None:
+    """The least width of each family, of teachers as of students; the next one below has too few channels.
+
+    A WideResNet's first stage has 16 channels at width 64 times its widening factor, in steps of 4 of the width. Of
+    ResNets and the widest ones the next width below is none that a study may have.
+    """
+    content = yaml.safe_load(QUICK)
+    networks = content["baselines"] if place == "baselines" else content["teachers"]["architectures"]
+    if architecture not in networks:
+        networks.append(architecture)
+    content["model"]["width"] = enough
+    (workspace / "profiles/quick.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    assert load_study("quick").model.width == enough
+    if one_less is not None:
+        content["model"]["width"] = enough - 4
+        sentence = refused_content(workspace, content)
+        says(sentence, [architecture, f"found {one_less} at width {enough - 4}", f"{enough} or more in the profile"])
 
 
 def test_a_misspelt_key_is_named_as_it_was_spelt(workspace: Path) -> None:
@@ -338,14 +374,14 @@ def _dotted(*path: object) -> str:
 def test_logits_can_be_learned_across_families(workspace: Path) -> None:
     """They are as many whatever the networks are; only methods that compare stages need a pair of one family."""
     content = yaml.safe_load(QUICK)
-    content["baselines"].append("wrn16_1")
-    content["pairs"].append({"teacher": "resnet50", "student": "wrn16_1"})
+    content["baselines"].append("wrn16_4")
+    content["pairs"].append({"teacher": "resnet50", "student": "wrn16_4"})
     content["bug_ablation"] = []
     del content["selection"]["grid"]["feature"]
     (workspace / "profiles/quick.yaml").write_text(yaml.safe_dump(content))
-    assert load_study("quick").pairs[-1].student == "wrn16_1"
+    assert load_study("quick").pairs[-1].student == "wrn16_4"
     content["selection"]["grid"]["attention"] = {"alpha": [0.5], "beta": [1000.0]}
-    says(refused_content(workspace, content), ["attention", "resnet50 and wrn16_1"])
+    says(refused_content(workspace, content), ["attention", "resnet50 and wrn16_4"])
 
 
 def test_no_level_takes_an_unknown_key(workspace: Path) -> None:

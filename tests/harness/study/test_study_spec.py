@@ -228,7 +228,7 @@ def test_a_copy_with_another_seed_has_another_identity() -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *[("seed", -1), ("seed", 2**31), ("epochs", 0), ("model", {"width": 3})],
+        *[("seed", -1), ("seed", 2**31), ("epochs", 0), ("model", {"width": 7, "zero_init_residual": True})],
         *[("method", "Feature"), ("method", "../feature"), ("method", ""), ("method", "none")],
         *[("teacher", None), ("hyperparameters", {}), ("hyperparameters", {"temperature": 4.0})],
         ("hyperparameters", {"alpha": 1.2}),

@@ -42,10 +42,10 @@ class Recorder(nn.Module):
 @pytest.mark.parametrize("architecture", ["resnet18", "wrn16_1"])
 def test_numbers_are_those_of_the_layouts(architecture: Architecture) -> None:
     """Parameters and operations to the last one; a latency for each batch size, positive and finite."""
-    network = build(architecture, "cifar", Model(width=4, zero_init_residual=True), 10, "student", 0)
+    network = build(architecture, "cifar", Model(width=8, zero_init_residual=True), 10, "student", 0)
     found = measure(network, (3, 8, 8), CPU)
-    assert found.parameters == parameters(architecture, "cifar", 4, 10)
-    assert found.forward_flop == forward_flops(architecture, "cifar", 4, 8, 10)
+    assert found.parameters == parameters(architecture, "cifar", 8, 10)
+    assert found.forward_flop == forward_flops(architecture, "cifar", 8, 8, 10)
     assert list(found.latency_ms) == ["1", "128"]
     assert all(0 < milliseconds < math.inf for milliseconds in found.latency_ms.values())
 
@@ -72,7 +72,7 @@ def test_the_batches_asked_for_are_timed_in_inference() -> None:
 def test_a_network_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights, running statistics, gradients, the modes of its parts, and torch's global generator."""
     monkeypatch.setattr(footprint, "_latency_ms", lambda network, images: float(network(images).sum() < math.inf))
-    network = build("wrn16_1", "cifar", Model(width=4, zero_init_residual=True), 10, "student", 0)
+    network = build("wrn16_1", "cifar", Model(width=32, zero_init_residual=True), 10, "student", 0)
     network(torch.zeros(2, 3, 8, 8)).sum().backward()
     next(network.children()).eval()
     modes = [module.training for module in network.modules()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import get_args
 
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from harness.errors import StudyError
-from harness.study.spec import Architecture, Model, Stem
+from harness.study.spec import NARROWEST, Architecture, Model, Stem
 from harness.training.architectures import LAYOUTS, channels
 from harness.training.checkpoint import tensors_digest
 from harness.training.models import Network, build
@@ -19,7 +20,7 @@ from harness.training.vision import torchvision
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 RESNETS: tuple[Architecture, ...] = ("resnet18", "resnet34", "resnet50", "resnet101")
 PLAIN = Model(width=64, zero_init_residual=False)
-TINY = Model(width=4, zero_init_residual=True)
+TINY = Model(width=NARROWEST, zero_init_residual=True)
 # Trainable parameters with the CIFAR stem and 10 classes, as the literature gives them for torchvision's layouts.
 CIFAR_PARAMETERS = {"resnet18": 11_173_962, "resnet34": 21_282_122, "resnet50": 23_520_842, "resnet101": 42_512_970}
 
@@ -87,7 +88,8 @@ def test_features_have_the_shapes_that_the_layouts_say(architecture: Architectur
         features, logits = network.outputs(torch.zeros(2, 3, 32, 32))
     first = 32 if stem == "cifar" else 8
     assert [tuple(each.shape) for each in features] == [
-        (2, number, first // 2**stage, first // 2**stage) for stage, number in enumerate(channels(architecture, 4))
+        (2, number, first // 2**stage, first // 2**stage)
+        for stage, number in enumerate(channels(architecture, TINY.width))
     ]
     assert len(features) == (4 if architecture in RESNETS else 3)
     assert tuple(logits.shape) == (2, 10)
@@ -98,7 +100,7 @@ def test_features_have_the_shapes_that_the_layouts_say(architecture: Architectur
 )
 def test_a_feature_map_teaches_every_layer_before_it(architecture: Architecture, last: int) -> None:
     """Feature-KD's gradients reach the stem and all stages up to the map's own, and nothing after it."""
-    network = build(architecture, "cifar", Model(width=4, zero_init_residual=False), 10, "student", 0)
+    network = build(architecture, "cifar", Model(width=32, zero_init_residual=False), 10, "student", 0)
     features, _ = network.outputs(torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
     features[last - 1].square().sum().backward()
     taught = {name for name, parameter in network.named_parameters() if parameter.grad is not None}
@@ -123,6 +125,52 @@ def test_networks_stay_channels_last(architecture: Architecture) -> None:
     assert formats == [True] * len(layers)
     network(images)
     assert not formats[len(layers)]
+
+
+def strided_shortcuts(network: nn.Module) -> list[nn.Conv2d]:
+    """Its 1x1 convolutions that skip pixels."""
+    layers = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    return [layer for layer in layers if layer.kernel_size == (1, 1) and layer.stride == (2, 2)]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_no_strided_shortcut_is_narrower_than_the_first_stage(architecture: Architecture) -> None:
+    """So a study whose first stages are wide enough for oneDNN's gradients has no shortcut that is not."""
+    with torch.device("meta"):
+        network = build(architecture, "cifar", Model(width=32, zero_init_residual=True), 10, "student", 0)
+    inputs = [layer.in_channels for layer in strided_shortcuts(network)]
+    assert len(inputs) == len(channels(architecture, 32)) - 1
+    assert min(inputs) == channels(architecture, 32)[0]
+
+
+def gradients(layer: nn.Conv2d, images: torch.Tensor, arriving: torch.Tensor, dtype: torch.dtype) -> list[torch.Tensor]:
+    """Of weights and images, in this arithmetic and in channels_last, as in training; given as float64."""
+    form = torch.channels_last
+    layer = copy.deepcopy(layer).to(dtype=dtype, memory_format=form)
+    images = images.to(dtype=dtype, memory_format=form).requires_grad_()
+    found = torch.autograd.grad(layer(images), [layer.weight, images], arriving.to(dtype=dtype, memory_format=form))
+    return [each.double() for each in found]
+
+
+def difference(found: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
+    """Largest difference, each relative to the largest number of its own."""
+    pairs = zip(found, expected, strict=True)
+    return max(float((ours - theirs).abs().max() / theirs.abs().max()) for ours, theirs in pairs)
+
+
+@pytest.mark.parametrize(("batch", "edge"), [(16, 8), (32, 8), (128, 32)])
+def test_the_narrowest_shortcut_has_the_gradients_of_float64(batch: int, edge: int) -> None:
+    """To 1e-5: with fewer channels oneDNN, which float64 does without, writes past its memory. A lost image shows."""
+    layer = strided_shortcuts(build("resnet18", "cifar", TINY, 10, "student", 0))[0]
+    assert (layer.in_channels, layer.out_channels) == (NARROWEST, 2 * NARROWEST)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(batch, NARROWEST, edge, edge, generator=generator)
+    arriving = torch.randn(batch, 2 * NARROWEST, edge // 2, edge // 2, generator=generator)
+    expected = gradients(layer, images, arriving, torch.float64)
+    for _ in range(10):  # damage need not show at once
+        assert difference(gradients(layer, images, arriving, torch.float32), expected) < 1e-5
+    arriving[-1] = 0
+    assert difference(gradients(layer, images, arriving, torch.float32), expected) > 1e-3
 
 
 @pytest.mark.parametrize("architecture", ["resnet18", "wrn16_1"])
@@ -167,11 +215,12 @@ def test_wide_resnets_have_no_imagenet_stem(architecture: Architecture) -> None:
 
 
 def test_a_width_that_breaks_a_channel_is_refused() -> None:
-    """16 * 6 / 64 channels are one and a half; ResNets take any width."""
-    odd = Model(width=6, zero_init_residual=False)
-    with pytest.raises(StudyError, match=r"model\.width: expected a multiple of 4 for wrn16_1.*found 6"):
+    """16 * 10 / 64 channels are two and a half; ResNets take any width from 8."""
+    odd = Model(width=10, zero_init_residual=False)
+    with pytest.raises(StudyError, match=r"model\.width: expected a multiple of 4 for wrn16_1.*found 10"):
         build("wrn16_1", "cifar", odd, 10, "student", 0)
-    assert build("resnet18", "cifar", odd, 10, "student", 0).outputs(torch.zeros(2, 3, 8, 8)).features[0].shape[1] == 6
+    network = build("resnet18", "cifar", odd, 10, "student", 0)
+    assert network.outputs(torch.zeros(2, 3, 8, 8)).features[0].shape[1] == 10
 
 
 def test_width_scales_every_layer() -> None:
@@ -197,7 +246,7 @@ def test_stem_starts_with_kaiming_normal_weights() -> None:
 @pytest.mark.parametrize("zero", [True, False])
 def test_residual_blocks_start_at_zero_if_asked(architecture: Architecture, last_norm: str, zero: bool) -> None:
     """Only the last batch norm of each block, and only if the model says so."""
-    network = build(architecture, "cifar", Model(width=4, zero_init_residual=zero), 10, "student", 0)
+    network = build(architecture, "cifar", Model(width=8, zero_init_residual=zero), 10, "student", 0)
     norms = {name: module for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
     for name, norm in norms.items():
         start = 0.0 if zero and name.startswith("layer") and name.endswith(last_norm) else 1.0

@@ -39,9 +39,9 @@ def noise(count: int, seed: int = 0) -> Tensor:
     return torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
 
 
-def trained(architecture: Architecture, stem: Stem = "cifar", width: int = 4, classes: int = 10) -> Network:
+def trained(architecture: Architecture, stem: Stem = "cifar", classes: int = 10) -> Network:
     """A network with batch norms as training leaves them: other weights, biases and statistics in each."""
-    network = build(architecture, stem, Model(width=width, zero_init_residual=False), classes, "teacher", 0)
+    network = build(architecture, stem, Model(width=8, zero_init_residual=False), classes, "teacher", 0)
     generator = torch.Generator().manual_seed(1)
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
@@ -163,7 +163,7 @@ def test_its_outputs_serve_autograd() -> None:
 
 def test_convolutions_run_channels_last() -> None:
     """Weights and features lie so, whatever way the images come."""
-    teacher = FrozenTeacher(trained("resnet18", width=8), precision="fp32", device=CPU)
+    teacher = FrozenTeacher(trained("resnet18"), precision="fp32", device=CPU)
     convolution = teacher.network.get_submodule("layer1.0.conv1")
     assert convolution.weight.is_contiguous(memory_format=torch.channels_last)
     images = noise(4)
@@ -330,10 +330,10 @@ def largest_logits(spec: RunSpec, images: data.Data) -> tuple[float, float]:
 
 
 def test_an_untrained_teacher_is_calm_whatever_its_depth(make_spec: Callable[..., RunSpec], digits: data.Data) -> None:
-    """Without statistics that fit, each block adds to the variance: resnet101 ends a thousand times above resnet18."""
+    """Without statistics that fit, each block adds to the variance: resnet101 ends hundreds of times above resnet18."""
     fitting, raw = {}, {}
     for architecture in ("resnet18", "resnet101"):
         spec = make_spec(role="teacher", architecture=architecture, model={"zero_init_residual": False})
         fitting[architecture], raw[architecture] = largest_logits(spec, digits)
     assert all(1 < largest < 10 for largest in fitting.values())
-    assert raw["resnet101"] > 300 * raw["resnet18"]
+    assert raw["resnet101"] > 100 * raw["resnet18"]

@@ -51,8 +51,8 @@ def images_of(count: int, classes: int = 10) -> data.Data:
 def teacher_of(
     architecture: Architecture = "wrn16_2", classes: int = 10, precision: str = "fp32", seed: int = 0
 ) -> FrozenTeacher:
-    """An untrained network of width 4."""
-    network = build(architecture, "cifar", Model(width=4, zero_init_residual=False), classes, "teacher", seed)
+    """An untrained network of width 8."""
+    network = build(architecture, "cifar", Model(width=8, zero_init_residual=False), classes, "teacher", seed)
     return FrozenTeacher(network, precision=precision, device=CPU)
 
 
