@@ -21,6 +21,7 @@ from scipy import optimize, stats
 from analysis.replication.spread import Floats, Layout, Spread, Weights, spread, weights
 
 SEED_LIMIT = 1000  # beyond a thousand seeds a cell, "more seeds" is no advice
+FLAT = 1e-12  # of the mean square between seed groups: below it, what is within them is rounding
 Bools = NDArray[np.bool_]
 
 
@@ -96,8 +97,20 @@ def family_level(alpha: float, members: int) -> float:
     return -math.expm1(math.log1p(-alpha) / members)
 
 
-def _half(level: float, se: Floats, df: Floats) -> Floats:
-    return np.asarray(stats.t.ppf(1 - level / 2, df) * se)
+def _half(level: float, combinations: Floats, both: Weights, reference: Spread, between_study_sd: float) -> Floats:
+    """Half width of the interval of each combination of differences of cell means.
+
+    Never below that without a between-study variance: such a variance is known, so it raises the degrees of freedom,
+    and where these are few the interval would shrink as more were assumed.
+    """
+    noise, seed = both.of(combinations)
+    between = 2 * (combinations**2).sum(axis=-1)
+
+    def at(sd: float) -> Floats:
+        se, df = reference.standard_error(noise, seed, between * sd**2)
+        return np.asarray(stats.t.ppf(1 - level / 2, df) * se)
+
+    return np.maximum(at(between_study_sd), at(0.0)) if between_study_sd else at(0.0)
 
 
 def judge(
@@ -117,13 +130,12 @@ def judge(
         combinations: Members x cells, a member's coefficients on the cell means; None where the cells are the members.
     """
     chosen = np.eye(cell_difference.shape[-1]) if combinations is None else combinations
-    se, df = _standard_error(chosen, both, reference, rule.between_study_sd)
-    shift_se, shift_df = _standard_error(chosen.mean(axis=0, keepdims=True), both, reference, rule.between_study_sd)
-    family = _half(family_level(rule.alpha_members, len(chosen)), se, df)
-    equivalence = _half(2 * rule.alpha_pass, se, df)
+    spread_of = both, reference, rule.between_study_sd
+    family = _half(family_level(rule.alpha_members, len(chosen)), chosen, *spread_of)
+    equivalence = _half(2 * rule.alpha_pass, chosen, *spread_of)
     difference = cell_difference @ chosen.T
     shift = difference.mean(axis=-1)
-    shift_half = _half(rule.alpha_shift, shift_se, shift_df)[..., 0]
+    shift_half = _half(rule.alpha_shift, chosen.mean(axis=0, keepdims=True), *spread_of)[..., 0]
     fails = np.abs(difference) > family
     return Judgement(
         difference=difference,
@@ -135,15 +147,6 @@ def judge(
         member_passes=(np.abs(difference) + equivalence < rule.margin) & ~fails,
         shift_fails=np.asarray(np.abs(shift) > shift_half),
     )
-
-
-def _standard_error(
-    combinations: Floats, both: Weights, reference: Spread, between_study_sd: float
-) -> tuple[Floats, Floats]:
-    """Standard error and degrees of freedom of combinations of differences of cell means."""
-    noise, seed = both.of(combinations)
-    between = 2 * between_study_sd**2 * (combinations**2).sum(axis=-1)
-    return reference.standard_error(noise, seed, between)
 
 
 def excusing_sd(
@@ -161,7 +164,7 @@ def excusing_sd(
 
     def ceases(size: float, combination: Floats, level: float) -> float:
         def excess(sd: float) -> float:
-            return size - float(_half(level, *_standard_error(combination[None], both, reference, sd))[0])
+            return size - float(_half(level, combination[None], both, reference, sd)[0])
 
         # at the upper end the assumed variance alone equals the squared difference, and t exceeds 1
         return float(optimize.brentq(excess, 0.0, size / math.sqrt(2 * float((combination**2).sum()))))
@@ -192,6 +195,8 @@ def spread_ratio(y_pct: Floats, layout: Layout, reference: Spread, alpha: float)
     new = spread(y_pct, layout) if layout.cell.size > layout.cell.max() + 1 else None
     if new is None or not (new.df_within and reference.df_within):
         return None
+    if reference.ms_within.max() <= FLAT * reference.ms_group.max():  # no spread within groups to be compared with
+        return None
     ratio = new.ms_within / reference.ms_within
     high, low = stats.f.ppf([alpha / 2, 1 - alpha / 2], new.df_within, reference.df_within)
     return SpreadRatio(np.asarray(ratio), np.asarray(ratio / low), np.asarray(ratio / high))
@@ -202,11 +207,13 @@ class SeedsToDecide:
     """Seeds a cell of the new study from which on there is a verdict; None where `SEED_LIMIT` would not do.
 
     Attributes:
-        family: For all members and the mean shift together.
-        members: For each member by itself.
+        fails: Until some member or the mean shift FAILs.
+        decided: Until all members PASS, or something FAILs.
+        members: Until each member by itself does either.
     """
 
-    family: int | None
+    fails: int | None
+    decided: int | None
     members: tuple[int | None, ...]
 
 
@@ -217,11 +224,12 @@ def seeds_to_decide(
     reference: Spread,
     rule: Rule,
     combinations: Floats | None = None,
+    present: int = 0,
 ) -> SeedsToDecide:
     """Seeds a cell of the new study that would end in PASS or FAIL, if the differences stayed as they are.
 
-    An approximation: more seeds also move the differences. None where even `SEED_LIMIT` would not do, since the
-    reference's own seeds are too few.
+    An approximation: more seeds also move the differences, and a student's cells are taken to have the same seeds. None
+    where even `SEED_LIMIT` would not do, since the reference's own seeds are too few.
 
     Args:
         cell_difference: Observed differences of one study, a cell.
@@ -230,6 +238,7 @@ def seeds_to_decide(
         reference: Spread of the reference's runs.
         rule: The reference's rule.
         combinations: As in `judge`.
+        present: Seeds that the new study has; as many, or fewer, would be no advice.
     """
     same = np.equal.outer(student, student).astype(float)
 
@@ -239,11 +248,13 @@ def seeds_to_decide(
         return judge(cell_difference, new + of_reference, reference, rule, combinations)
 
     def first(decided: Callable[[Judgement], Any]) -> int | None:
-        found = bisect_left(range(1, SEED_LIMIT + 1), True, key=lambda seeds: bool(decided(judged(seeds)))) + 1
-        return found if found <= SEED_LIMIT else None
+        more = range(present + 1, SEED_LIMIT + 1)
+        found = bisect_left(more, True, key=lambda seeds: bool(decided(judged(seeds))))
+        return more[found] if found < len(more) else None
 
     members = judged(1).member_fails.size
     return SeedsToDecide(
+        first(lambda one: one.fails),
         first(lambda one: one.fails | one.passes),
         tuple(first(lambda one, m=m: one.member_fails[m] | one.member_passes[m]) for m in range(members)),  # type: ignore[misc]  # mypy cannot infer a lambda with a default
     )
@@ -272,6 +283,7 @@ def replicate_margin(layout: Layout, reference: Spread, rule: Rule, pass_probabi
     if not 0 < pass_probability < 1 - rule.alpha:
         raise ValueError(f"pass probability must lie between 0 and {1 - rule.alpha:g}, got {pass_probability:g}")
     one = weights(layout)
-    se, df = _standard_error(np.eye(one.noise.size), one + one, reference, rule.between_study_sd)
-    needed = _half(2 * rule.alpha_pass, se, df) + _half(family_level(share, se.size), se, df)
+    cells = np.eye(one.noise.size)
+    spread_of = one + one, reference, rule.between_study_sd
+    needed = _half(2 * rule.alpha_pass, cells, *spread_of) + _half(family_level(share, len(cells)), cells, *spread_of)
     return round(math.ceil(float(needed.max()) / step - 1e-9) * step, 12)  # 12: no dust behind 0.1 x 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -112,37 +113,30 @@ def verify(
     from harness.files import sha256_of_file
     from harness.study.load import load_study, resolve_profile
     from harness.tables import read_runs
-    from harness.verify.judge import Asked, judge_runs, not_judged
+    from harness.verify.judge import Asked, judge_runs, not_judged, with_bitwise
     from harness.verify.records import check_records
     from harness.verify.reference import read_reference
     from harness.verify.terminal import table
     from harness.workspace import Workspace
 
-    if margin is not None and not 0 < margin < 100:  # noqa: PLR2004 - percentage points of an accuracy
-        raise ReferenceProblem(f"--margin: expected percentage points above 0 and below 100, found {margin:g}.")
-    if run and not bitwise:
-        raise ReferenceProblem(f"{run[0]}: runs to train again are given with --bitwise; a runs table with --runs.")
-    if bitwise and runs is not None:
-        raise ReferenceProblem("--bitwise trains a profile's runs again, and --runs names a table; give one of them.")
-    asked_reference = reference is not None
-    if runs is None or reference is None:
+    _check_options(run or (), bitwise=bitwise, runs=runs, margin=margin, outputs=(json_file, junit, summary))
+    own_rule = not (bitwise or cells or gate or allow or margin is not None or reference is not None)
+    if profile is not None or runs is None or reference is None:
         profile = resolve_profile(profile)
         reference = reference if reference is not None else load_study(profile).reference
     if runs is None:
         workspace = Workspace(str(profile))
         # a verdict by another rule than the pipeline's must not take the place of the pipeline's own
-        own_rule = not (bitwise or cells or gate or allow or margin is not None or asked_reference)
         runs, json_file = workspace.runs_table, json_file or (workspace.verdict if own_rule else None)
-    rows = read_runs(runs)
-    digest = sha256_of_file(runs)
-    again = _bitwise(str(profile), run or ()) if bitwise else None
+    rows, digest = read_runs(runs), sha256_of_file(runs)
+    records = check_records(runs, rows)
     if reference is None:
-        if not no_gate and again is None:
+        if not own_rule and not bitwise:
             raise ReferenceProblem(
-                f"profile {profile} names no reference, so nothing can be judged; make one with "
-                "`harness reference freeze`, or name one with --reference."
+                f"profile {profile} names no reference, so --cells, --gate, --allow and --margin have nothing to act "
+                "on; name one with --reference."
             )
-        verdict = not_judged(str(profile), digest, again)
+        verdict = not_judged(str(profile), rows, digest, records)
     else:
         asked = Asked(
             cells=cells or (),
@@ -150,13 +144,32 @@ def verify(
             margin_pp=margin,
             allowed=[one.value for one in allow or ()],
         )
-        verdict = judge_runs(rows, read_reference(reference), digest, asked, check_records(runs, rows), again)
+        verdict = judge_runs(rows, read_reference(reference), digest, asked, records)
+    if bitwise:  # last, since it may take hours: nothing is trained for a table that is refused
+        verdict = with_bitwise(verdict, _bitwise(str(profile), run or ()))
     typer.echo(table(verdict))
     written = _write(verdict, json_file, junit, summary)
     if written:
         typer.echo(f"Written to {', '.join(map(str, written))}.")
     if not no_gate:
         raise typer.Exit(verdict.exit_code)
+
+
+def _check_options(
+    run: Sequence[str], *, bitwise: bool, runs: Path | None, margin: float | None, outputs: Sequence[Path | None]
+) -> None:
+    if margin is not None and not 0 < margin < 100:  # noqa: PLR2004 - percentage points of an accuracy
+        raise ReferenceProblem(f"--margin: expected percentage points above 0 and below 100, found {margin:g}.")
+    if run and not bitwise:
+        raise ReferenceProblem(f"{run[0]}: runs to train again are given with --bitwise; a runs table with --runs.")
+    if bitwise and runs is not None:
+        raise ReferenceProblem("--bitwise trains a profile's runs again, and --runs names a table; give one of them.")
+    for path in outputs:
+        if path is not None and path.is_dir():  # an empty name is the folder that one is in
+            raise ReferenceProblem(
+                f"--json, --junit, --summary: expected the name of a file, found the folder {path} (is the variable in "
+                "the command set?)."
+            )
 
 
 def _write(verdict: Verdict, json_file: Path | None, junit: Path | None, summary: Path | None) -> list[Path]:
@@ -170,13 +183,13 @@ def _write(verdict: Verdict, json_file: Path | None, junit: Path | None, summary
     if junit is not None:
         write_whole(junit, as_junit(verdict))
     if summary is not None:
-        before = summary.read_text(encoding="utf-8") if summary.is_file() else ""
-        gap = "" if not before or before.endswith("\n") else "\n"
-        write_whole(summary, before + gap + as_markdown(verdict))
+        before = summary.read_bytes() if summary.is_file() else b""
+        gap = b"" if not before or before.endswith(b"\n") else b"\n"
+        write_whole(summary, before + gap + as_markdown(verdict).encode())
     return [path for path in (json_file, junit, summary) if path is not None]
 
 
-def _bitwise(profile: str, chosen: list[str] | tuple[()]) -> Bitwise:
+def _bitwise(profile: str, chosen: Sequence[str]) -> Bitwise:
     from harness.study.load import load_study
     from harness.verify.bitwise import compare_bitwise
     from harness.workspace import Workspace

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,18 @@ CHOSEN = (
 def labels_of(rows: pd.DataFrame) -> list[str]:
     """Name of each row's cell, in row order."""
     return [cell_label(*key) for key in rows[list(CELL)].itertuples(index=False, name=None)]
+
+
+def with_labels(rows: pd.DataFrame, cells: Collection[str]) -> pd.DataFrame:
+    """The rows of some cells, by name."""
+    kept = np.array([label in cells for label in labels_of(rows)], dtype=bool)
+    return rows.loc[kept].reset_index(drop=True)
+
+
+def has_several_checkpoints(rows: pd.DataFrame) -> bool:
+    """Whether a cell's runs learned from more than one checkpoint of their teacher."""
+    checkpoints = rows[[*CELL, "teacher_seed"]].drop_duplicates()
+    return bool(checkpoints.duplicated(list(CELL)).any())
 
 
 def layout_of(rows: pd.DataFrame, cells: Sequence[str]) -> Layout:

@@ -12,10 +12,11 @@ import pandas as pd
 from analysis.replication import judge as replication
 from analysis.replication.judge import Judgement, Rule, SeedsToDecide
 from analysis.replication.spread import Floats, Layout, Spread, Weights, cell_means, spread, weights
-from analysis.runs.columns import BASELINE, cell_label
+from analysis.runs.columns import BASELINE
 from analysis.runs.table import distinct_runs
+from harness.errors import ReferenceProblem
 from harness.verify import words
-from harness.verify.cells import CELL, SETTING, labels_of, layout_of
+from harness.verify.cells import CELL, has_several_checkpoints, labels_of, layout_of, with_labels
 from harness.verify.comparable import Comparable
 from harness.verify.contrasts import OnCells, claim_contrasts, conclusions, gain_contrasts, is_baseline
 from harness.verify.reference import METRIC, Reference
@@ -102,7 +103,7 @@ def compare(rows: pd.DataFrame, known: pd.DataFrame, cells: Sequence[str], respo
         return None
     chosen = np.array([every_known.index(cell) for cell in cells])
     of_reference = weights(layout_known).take(chosen)
-    kept = rows[[label in cells for label in labels_of(rows)]].reset_index(drop=True)
+    kept = with_labels(rows, cells)
     layout, y = layout_of(kept, cells), response.of(kept)
     counted, counted_known = (dict(pd.Series(labels_of(frame)).value_counts()) for frame in (kept, known))
     first = kept.assign(label=labels_of(kept)).drop_duplicates("label").set_index("label").loc[list(cells)]
@@ -146,7 +147,7 @@ def _judge(
     difference = compared.mean - compared.reference_mean
     judgement = replication.judge(difference, compared.both, compared.spread, rule, combinations)
     seeds = replication.seeds_to_decide(
-        difference, compared.students, compared.of_reference, compared.spread, rule, combinations
+        difference, compared.students, compared.of_reference, compared.spread, rule, combinations, min(compared.n)
     )
     value, reference_value = combinations @ compared.mean, combinations @ compared.reference_mean
     members = []
@@ -209,8 +210,7 @@ def _family(
             outcome = "FAIL"
         else:
             outcome = "PASS" if verdicts == {"PASS"} else "INCONCLUSIVE"
-    counts = [part.seeds.family for part in parts]
-    seeds = max((one for one in counts if one is not None), default=None) if None not in counts else None
+    seeds = _seeds_to_decide([part.seeds for part in parts])
     spread_fails = spread_ratio is not None and spread_ratio.fails
     excuse = parts[0].excuse if outcome == "FAIL" and len(parts) == 1 and not spread_fails else None
     family = Family(
@@ -228,6 +228,15 @@ def _family(
         conclusions=(),
     )
     return words.with_sentence(family)
+
+
+def _seeds_to_decide(parts: Sequence[SeedsToDecide]) -> int | None:
+    """Seeds that decide a family: until one part fails, or all are decided."""
+    found = [part.fails for part in parts if part.fails is not None]
+    decided = [part.decided for part in parts if part.decided is not None]
+    if decided and len(decided) == len(parts):
+        found.append(max(decided))
+    return min(found, default=None)
 
 
 def accuracies(found: Comparable, reference: Reference, rule: Rule, gate: Sequence[FamilyName]) -> Family:
@@ -249,75 +258,89 @@ def accuracies(found: Comparable, reference: Reference, rule: Rule, gate: Sequen
     }
     judged = _judge(compared, rule, METRIC, keys={str(cell): key for cell, key in keys.items()})
     shift, half = float(judged.judgement.shift), float(judged.judgement.shift_half)
-    ratio = replication.spread_ratio(compared.y, compared.layout, compared.spread, rule.alpha_spread)
+    # over several checkpoints of a teacher runs scatter by the checkpoint too, which is no spread of seeds
+    one_checkpoint = not has_several_checkpoints(found.rows)
+    ratio = (
+        replication.spread_ratio(compared.y, compared.layout, compared.spread, rule.alpha_spread)
+        if one_checkpoint
+        else None
+    )
     return _family(
         "accuracies",
         [judged],
         rule.alpha,
         in_reference,
         gate,
-        mean_shift=FamilyTest(shift, shift - half, shift + half, bool(judged.judgement.shift_fails)),
+        mean_shift=None  # of one cell it would be that cell's own difference again
+        if len(found.chosen) == 1
+        else FamilyTest(shift, shift - half, shift + half, bool(judged.judgement.shift_fails)),
         spread_ratio=None
         if ratio is None
         else FamilyTest(float(ratio.ratio), float(ratio.low), float(ratio.high), bool(ratio.fails)),
     )
 
 
-def teachers(runs: pd.DataFrame, found: Comparable, reference: Reference, gate: Sequence[FamilyName]) -> Family:
+def teachers(found: Comparable, reference: Reference, gate: Sequence[FamilyName]) -> Family:
     """Test accuracies of the teachers that taught the chosen cells."""
-    margin = reference.card.margins.teachers_pp
+    margin, rows = reference.card.margins.teachers_pp, found.teachers
     known = distinct_runs(reference.runs[reference.runs["stage"] == "teachers"])
-    rows = distinct_runs(runs[runs["stage"] == "teachers"])
-    taught_by = set(found.rows.loc[[label in found.chosen for label in labels_of(found.rows)], "teacher"]) - {""}
-    wanted = {cell_label("", teacher, BASELINE) for teacher in taught_by}
-    alike = _alike(rows, known)
-    cells = sorted(set(labels_of(rows)) & set(labels_of(known)) & wanted & alike)
+    cells = sorted(set(labels_of(rows)) & set(labels_of(known)))
     compared = compare(rows, known, cells, ACCURACY) if cells else None
     alpha, in_reference = reference.card.alpha.total, len(set(labels_of(known)))
     if margin is None or compared is None:
         if rows.empty:
-            why_not = "this table has no runs of stage `teachers`"
-        elif known.empty or margin is None:
+            why_not = "this table has no runs of stage `teachers` that taught the cells judged"
+        elif cells:
             why_not = "the reference has too few runs of each teacher to say how far they scatter"
         else:
-            why_not = "no teacher of the cells judged stands in both tables with the same stem and epochs"
+            why_not = "the reference has no runs of these teachers"
         return _family("teachers", [], alpha, in_reference, gate, why_not=why_not)
     judged = _judge(compared, reference.card.alpha.of_others(margin), METRIC)
     return _family("teachers", [judged], alpha, in_reference, gate)
 
 
-def _alike(rows: pd.DataFrame, known: pd.DataFrame) -> set[str]:
-    """Teachers trained under the same settings in both."""
-    here, there = (
-        dict(zip(labels_of(frame), frame[list(SETTING)].astype(str).itertuples(index=False, name=None), strict=True))
-        for frame in (rows, known)
-    )
-    return {label for label in here.keys() & there.keys() if here[label] == there[label]}
-
-
 def fidelity(found: Comparable, reference: Reference, gate: Sequence[FamilyName]) -> Family:
-    """How closely students follow their teachers: agreement, and divergence at T=1 and T=4, of the distilled cells."""
+    """How closely students follow their teachers: agreement, and divergence at T=1 and T=4, of the distilled cells.
+
+    Raises:
+        ReferenceProblem: A cell has a value for some of its runs and not for others.
+    """
     margins, alpha = reference.card.margins, reference.card.alpha
     by_column = {"agreement": margins.agreement_pp, "kl_t1": margins.kl_t1_nats, "kl_t4": margins.kl_t4_nats}
-    parts, in_reference = [], 0
+    comparisons, in_reference = [], 0
     for column, unit in FIDELITY:
-        margin = by_column[column]
-        known = measured(reference.finals, column)
+        known, rows = measured(reference.finals, column), measured(with_labels(found.rows, found.chosen), column)
         in_reference += len(set(labels_of(known)))
-        rows = measured(found.rows, column)
-        cells = sorted(set(labels_of(rows)) & set(labels_of(known)) & set(found.chosen))
+        cells = sorted(set(labels_of(rows)) & set(labels_of(known)))
         compared = compare(rows, known, cells, Response(column, unit)) if cells else None
-        if compared is not None and margin is not None:
-            parts.append(_judge(compared, alpha.of_others(margin, share=len(FIDELITY)), column))
+        if compared is not None and (margin := by_column[column]) is not None:
+            comparisons.append((compared, margin, column))
+    parts = [
+        _judge(compared, alpha.of_others(margin, share=len(comparisons)), column)
+        for compared, margin, column in comparisons
+    ]
     why_not = "no distilled cell has agreement or divergence in both tables"
     return _family("fidelity", parts, alpha.total, in_reference, gate, why_not=why_not)
 
 
 def measured(finals: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Rows of the distilled cells all of whose runs have a value."""
-    distilled = finals[finals["method"] != BASELINE]
-    gaps = {label for label, value in zip(labels_of(distilled), distilled[column], strict=True) if pd.isna(value)}
-    return distilled[[label not in gaps for label in labels_of(distilled)]].reset_index(drop=True)
+    """Rows of the distilled cells that were measured.
+
+    Raises:
+        ReferenceProblem: A cell has a value for some of its runs and not for others: one that is left out could be
+            the one that differs.
+    """
+    distilled = finals[finals["method"] != BASELINE].reset_index(drop=True)
+    cells = pd.Series(labels_of(distilled), index=distilled.index, dtype="str")
+    filled = distilled[column].notna()
+    some, every = filled.groupby(cells).any(), filled.groupby(cells).all()
+    if (some & ~every).any():
+        cell = str((some & ~every).idxmax())
+        raise ReferenceProblem(
+            f"column {column} of cell {cell}: expected a value for every run or for none, found gaps; fill them in, or "
+            "leave the column empty for this cell."
+        )
+    return distilled[filled].reset_index(drop=True)
 
 
 def gains(found: Comparable, reference: Reference, gate: Sequence[FamilyName]) -> Family:

@@ -17,7 +17,7 @@ from harness.collect import CHECKPOINT
 from harness.errors import ReferenceProblem, StudyError
 from harness.files import sha256_of_bytes, write_whole
 from harness.study.load import load_strict
-from harness.verify.cells import labels_of, layout_of
+from harness.verify.cells import has_several_checkpoints, labels_of, layout_of
 from harness.verify.families import ACCURACY, FIDELITY, Response, measured
 from harness.verify.reference import (
     CARD,
@@ -32,12 +32,16 @@ from harness.verify.reference import (
     judgeable,
 )
 
+WIDEST = 100.0  # a margin from here on says nothing, in percentage points or in nats
 STEPS = {"pp": 0.1, "nats": 0.001}  # margins are read by people
 KEPT_STAGES = ("teachers", "final")
 
 
 def default_margin(rows: pd.DataFrame, response: Response, rule: Rule, pass_probability: float) -> float | None:
-    """Margin at which an exact replicate of these runs passes with the given probability; None where none differ.
+    """Margin at which an exact replicate of these runs passes with the given probability.
+
+    Returns:
+        The margin; None where no two runs of a cell differ, or they scatter too far for any margin that says something.
 
     Raises:
         ReferenceProblem: No margin can do that.
@@ -52,9 +56,10 @@ def default_margin(rows: pd.DataFrame, response: Response, rule: Rule, pass_prob
     if not (noise.ms_within > 0 or noise.ms_group > 0):
         return None
     try:
-        return replicate_margin(layout, noise, rule, pass_probability, STEPS[response.unit])
+        margin = replicate_margin(layout, noise, rule, pass_probability, STEPS[response.unit])
     except ValueError as error:
         raise ReferenceProblem(f"--pass-probability: {error}; give a smaller one.") from None
+    return margin if margin < WIDEST else None
 
 
 def default_margins(
@@ -86,7 +91,7 @@ def default_margins(
     if accuracies_pp is None:
         accuracies_pp = default_margin(rows, ACCURACY, rule, pass_probability)
     if accuracies_pp is None:  # `judgeable` refuses a table without spread
-        raise ReferenceProblem("no cell has two final runs, so there is no spread to set a margin by; add seeds.")
+        raise ReferenceProblem("the runs scatter too far for any margin to say something; add seeds, or give --margin.")
     shared = len(FIDELITY)  # its responses share the chance to fail, so that the family passes as often as promised
     by_column = {
         column: default_margin(
@@ -146,8 +151,18 @@ def freeze(
         ReferenceProblem: A reference stands there and `replace` is not asked, or runs or words cannot be one.
         analysis.errors.TableError: The runs table breaks its schema.
     """
+    if not 0 <= between_study_sd_pp < 100:  # noqa: PLR2004 - percentage points of an accuracy
+        raise ReferenceProblem(
+            f"--between-study-sd: expected percentage points from 0 to below 100, found {between_study_sd_pp:g}."
+        )
     log = _log_to_extend(folder, why, replace)
     table, rows = judgeable(runs)
+    if has_several_checkpoints(rows) and not between_study_sd_pp:
+        raise ReferenceProblem(
+            f"{runs}: cells hold runs from several checkpoints of their teachers, and what the runs of one checkpoint "
+            "share would be taken for nothing; say how far cell means vary between studies with --between-study-sd, or "
+            "freeze the runs of one checkpoint."
+        )
     content = _rows_kept(runs)
     alpha = Alpha()
     by_rule = f"an exact replicate of these runs passes with probability at least {pass_probability:g}"
@@ -216,5 +231,7 @@ def _log_to_extend(folder: Path, why: str | None, replace: bool) -> tuple[LogEnt
 def _rows_kept(runs: Path) -> bytes:
     """The rows that a reference needs, their text as it was written."""
     text = pd.read_csv(runs, dtype=str, keep_default_na=False)
-    kept = text[text["stage"].str.strip().isin(KEPT_STAGES)]
+    text.columns = text.columns.str.strip()
+    # a table without stages holds final runs alone
+    kept = text[text["stage"].str.strip().isin(KEPT_STAGES)] if "stage" in text else text
     return str(kept.to_csv(index=False, lineterminator="\n")).encode()

@@ -13,7 +13,14 @@ from analysis.runs.table import finals
 from harness.errors import ReferenceProblem
 from harness.verify import families, words
 from harness.verify.bitwise import Bitwise
-from harness.verify.cells import CHOSEN, accuracies_pct, labels_of, layout_of
+from harness.verify.cells import (
+    CHOSEN,
+    accuracies_pct,
+    has_several_checkpoints,
+    labels_of,
+    layout_of,
+    with_labels,
+)
 from harness.verify.comparable import Allowed, Comparable, comparable
 from harness.verify.openings import Openings, openings_of
 from harness.verify.records import RecordsCheck
@@ -54,7 +61,6 @@ def judge_runs(
     runs_sha256: str,
     asked: Asked,
     records: RecordsCheck,
-    bitwise: Bitwise | None = None,
 ) -> Verdict:
     """Judge a checked table.
 
@@ -64,7 +70,6 @@ def judge_runs(
         runs_sha256: Digest of the file that `runs` came from.
         asked: How the verdict is asked for.
         records: From `harness.verify.records.check_records`.
-        bitwise: The bitwise level, if it was asked for.
 
     Raises:
         ReferenceProblem: The table must not be compared with this reference; names the field and what to do.
@@ -72,7 +77,7 @@ def judge_runs(
     """
     card = reference.card
     edited = _edited(records, asked.allowed)
-    found = comparable(finals(runs), reference, asked.cells, asked.allowed)
+    found = comparable(runs, reference, asked.cells, asked.allowed)
     margin_pp = card.margins.accuracies_pp if asked.margin_pp is None else asked.margin_pp
     rule = replace(card.rule, margin=margin_pp)
     overrides = [*edited, *found.overrides]
@@ -81,56 +86,71 @@ def judge_runs(
             f"Accuracies agree within {margin_pp:g} pp; the reference's margin is {card.margins.accuracies_pp:g}."
         )
         overrides.append(Override(f"--margin {margin_pp:g}", sentence))
-    gate = asked.gate
+    gate = tuple(dict.fromkeys(asked.gate))
     judged = (
         families.accuracies(found, reference, rule, gate),
-        families.teachers(runs, found, reference, gate),
+        families.teachers(found, reference, gate),
         families.fidelity(found, reference, gate),
         families.gains(found, reference, gate),
         families.claims(runs, found, reference, gate),
     )
-    openings = openings_of(runs)
-    integrity = (_openings(openings), _records(records))
-    outcome = _outcome(judged, integrity, bitwise)
+    integrity = _integrity(runs, records)
+    outcome = _outcome(judged, integrity)
     verdict = Verdict(
         schema=SCHEMA,
         verdict=outcome,
         sentence="",
         exit_code=EXIT_CODES[outcome],
-        gate=tuple(gate),
+        gate=gate,
         runs_sha256=runs_sha256,
         reference=Named(card.name, card.title, card.content_sha256),
         overrides=tuple(overrides),
         integrity=integrity,
         families=judged,
-        bitwise=bitwise,
+        bitwise=None,
         model=_model(reference),
-        notes=tuple(_notes(runs, reference, found, judged[0], margin_pp)),
+        notes=tuple(_notes(runs, reference, found, judged, margin_pp)),
     )
     return replace(verdict, sentence=words.verdict_sentence(verdict))
 
 
-def not_judged(profile: str, runs_sha256: str, bitwise: Bitwise | None = None) -> Verdict:
-    """The verdict on a profile that names no reference: none, or that of the bitwise level alone.
+def not_judged(profile: str, runs: pd.DataFrame, runs_sha256: str, records: RecordsCheck) -> Verdict:
+    """The verdict on a profile that names no reference: none, unless the runs themselves are not what they should be.
 
     Args:
         profile: Its name.
-        runs_sha256: Digest of the runs table.
-        bitwise: The bitwise level, if it was asked for.
+        runs: Its runs table.
+        runs_sha256: Digest of the file.
+        records: From `harness.verify.records.check_records`.
+
+    Raises:
+        ReferenceProblem: The table is not what its run folders say.
     """
-    outcome: Outcome = "NOT JUDGED"
-    sentence = (
-        f"NOT JUDGED: profile {profile} names no reference. Make one with `harness reference freeze`, or name one "
-        "with --reference."
+    _edited(records, ())
+    integrity = _integrity(runs, records)
+    note = (
+        f"Profile {profile} names no reference to judge by; make one with `harness reference freeze`, or name one with "
+        "--reference."
     )
-    if bitwise is not None and bitwise.verdict != "NOT COMPARABLE":
-        outcome = bitwise.verdict
-        sentence = f"{outcome}: {bitwise.sentence.removesuffix('.')}. Profile {profile} names no reference to judge by."
-    return Verdict(
-        schema=SCHEMA, verdict=outcome, sentence=sentence, exit_code=EXIT_CODES[outcome], gate=(),
-        runs_sha256=runs_sha256, reference=None, overrides=(), integrity=(), families=(), bitwise=bitwise, model={},
-        notes=(),
+    outcome: Outcome = "FAIL" if "FAIL" in {one.verdict for one in integrity} else "NOT JUDGED"
+    verdict = Verdict(
+        schema=SCHEMA, verdict=outcome, sentence="", exit_code=EXIT_CODES[outcome], gate=(), runs_sha256=runs_sha256,
+        reference=None, overrides=(), integrity=integrity, families=(), bitwise=None, model={}, notes=(note,),
     )  # fmt: skip
+    return replace(verdict, sentence=words.verdict_sentence(verdict))
+
+
+def with_bitwise(verdict: Verdict, bitwise: Bitwise) -> Verdict:
+    """The verdict with the bitwise level beside the statistical one.
+
+    Digests that differ are a FAIL. Where digests could not be compared the statistical verdict stands; where there is
+    none, the bitwise level alone decides.
+    """
+    outcome = verdict.verdict
+    if bitwise.verdict == "FAIL" or (outcome == "NOT JUDGED" and bitwise.verdict == "PASS"):
+        outcome = bitwise.verdict
+    both = replace(verdict, verdict=outcome, exit_code=EXIT_CODES[outcome], bitwise=bitwise)
+    return replace(both, sentence=words.verdict_sentence(both))
 
 
 def _edited(records: RecordsCheck, allowed: Collection[Allowed]) -> list[Override]:
@@ -147,12 +167,15 @@ def _edited(records: RecordsCheck, allowed: Collection[Allowed]) -> list[Overrid
     return [Override("--allow records", f"{problem[0].upper()}{problem[1:]}.")]
 
 
-def _outcome(judged: Sequence[Family], integrity: Sequence[Integrity], bitwise: Bitwise | None) -> Outcome:
+def _outcome(judged: Sequence[Family], integrity: Sequence[Integrity]) -> Outcome:
     gated = [family.verdict for family in judged if family.gated]
-    failed = "FAIL" in (*gated, *(one.verdict for one in integrity), bitwise.verdict if bitwise else "")
-    if failed:
+    if "FAIL" in (*gated, *(one.verdict for one in integrity)):
         return "FAIL"
     return "PASS" if set(gated) == {"PASS"} else "INCONCLUSIVE"
+
+
+def _integrity(runs: pd.DataFrame, records: RecordsCheck) -> tuple[Integrity, ...]:
+    return _openings(openings_of(runs)), _records(records)
 
 
 def _openings(openings: Openings) -> Integrity:
@@ -167,7 +190,7 @@ def _openings(openings: Openings) -> Integrity:
 def _records(records: RecordsCheck) -> Integrity:
     if records.problems:  # allowed, or there would be no verdict
         return Integrity("records", "NOT CHECKED", "the table is not what its run folders say, which was allowed")
-    if records.checked == 0:
+    if records.checked < records.rows:  # a row that names no folder could be any row
         return Integrity("records", "NOT CHECKED", records.note)
     told = records.note or f"all {records.rows} rows are what their run folders say, digest by digest"
     return Integrity("records", "PASS", told)
@@ -187,10 +210,11 @@ def _model(reference: Reference) -> dict[str, float]:
 
 
 def _notes(
-    runs: pd.DataFrame, reference: Reference, found: Comparable, accuracies: Family, margin_pp: float
+    runs: pd.DataFrame, reference: Reference, found: Comparable, judged: Sequence[Family], margin_pp: float
 ) -> list[str]:
     """What differs without forbidding the comparison, and what a verdict does not say."""
     notes = []
+    accuracies = judged[0]
     rows = finals(runs)
     everywhere, here = set(labels_of(reference.finals)), set(labels_of(rows))
     if missing := sorted(everywhere - here):
@@ -220,10 +244,31 @@ def _notes(
             f"The table does not say by which rule its checkpoints were chosen; {reference.card.metric} is taken to be "
             f"at the {reference.card.checkpoint} one."
         )
-    if accuracies.spread_ratio is None:
+    if has_several_checkpoints(found.rows) or has_several_checkpoints(reference.finals):
+        notes.append(
+            "Cells pool runs from several checkpoints of their teachers, taken for independent: what the runs of one "
+            f"checkpoint share is covered by the between-study sd of {reference.card.between_study_sd_pp:g} pp alone."
+        )
+    elif accuracies.spread_ratio is None:
         notes.append("Too few runs share a student and seed to compare the spread; means alone were judged.")
+    if unmeasured := _unmeasured(found, reference, judged):
+        notes.append(
+            f"Without agreement or divergence in this table, so not judged in fidelity: {', '.join(unmeasured)}."
+        )
     notes.append(
         f"Accuracies are judged to within {margin_pp:g} pp, gains and claims to within "
         f"{reference.card.margins.effects_pp:g} pp; a PASS says nothing about smaller differences."
     )
     return notes
+
+
+def _unmeasured(found: Comparable, reference: Reference, judged: Sequence[Family]) -> list[str]:
+    """Cells that the reference's fidelity has and this table's has not."""
+    fidelity = next(family for family in judged if family.family == "fidelity")
+    have = {(member.quantity, member.name) for member in fidelity.members}
+    known = {
+        (column, cell)
+        for column, _ in families.FIDELITY
+        for cell in labels_of(families.measured(with_labels(reference.finals, found.chosen), column))
+    }
+    return sorted({cell for column, cell in known - have}) if have else []

@@ -24,7 +24,8 @@ def summary(verdict: Verdict) -> str:
     open_ones = [row for row in members if row[_VERDICT] in ("FAIL", "INCONCLUSIVE")]
     parts = [f"## harness verify: {verdict.verdict}", escape(verdict.sentence), _overruled(verdict)]
     if verdict.reference is not None:
-        parts.append(f"Reference: {escape(verdict.reference.title)} ({escape(verdict.reference.name)}).")
+        named = verdict.reference
+        parts.append(f"Reference: {escape(named.title)} ({escape(named.name)}, digest {named.sha256[:12]}).")
     parts += [_table(rows.OVERVIEW, rows.overview(verdict)), _list(_reasons(verdict))]
     if open_ones:
         parts += ["### Not passed", _table(_MEMBERS, open_ones, rows.NUMERIC)]

@@ -19,8 +19,9 @@ import pandas as pd
 from analysis.runs.checks import Row
 from analysis.runs.columns import cell_label, text_of
 from harness.collect import row_of
-from harness.errors import StoreError
+from harness.errors import KdcapError, StoreError
 from harness.store import record as records
+from harness.store.code import training_code_sha256
 from harness.store.store import read
 from harness.study.plan import PHASES
 from harness.workspace import Workspace
@@ -37,8 +38,9 @@ class RecordsCheck:
         rows: Rows of the table.
         checked: Of these, rows whose run folder is at hand, so that they were held against it.
         problems: What shows that table or folders were edited, a sentence each; empty if nothing does.
-        unlisted: PHASE/NAME of run folders beside the table that no row names. No problem: `harness collect --partial`
-            leaves out what is stale, and a plan that has shrunk leaves folders behind.
+        unlisted: PHASE/NAME of stale or damaged run folders beside the table that no row names: `harness collect
+            --partial` leaves these out. A whole one of the present code that no row names is a problem: runs that were
+            left out may be those that differ.
     """
 
     rows: int
@@ -62,8 +64,8 @@ class RecordsCheck:
         if self.unlisted:
             runs = "1 run is" if len(self.unlisted) == 1 else f"{len(self.unlisted)} runs are"
             sentences.append(
-                f"{runs} recorded beside this table and not in it, the first: {self.unlisted[0]}; stale when the table "
-                "was collected, not in the plan, or taken out of the table."
+                f"{runs} recorded beside this table and not in it, since stale or damaged; the first: "
+                f"{self.unlisted[0]}."
             )
         return " ".join(sentences)
 
@@ -96,11 +98,14 @@ def check_records(runs_file: Path, runs: pd.DataFrame) -> RecordsCheck:
         elif (store / run_id).is_dir():
             checked += len(same)
             problems += _problems(store, run_id, same)
+    unlisted = [run for run in _recorded(store) if run not in by_run] if checked else []
+    whole = [run for run in unlisted if _is_whole(store / run)]
+    problems += [f"run {run} is recorded beside this table and is not in it" for run in whole]
     return RecordsCheck(
         rows=len(rows),
         checked=checked,
         problems=(*problems, *(strangers if checked else ())),
-        unlisted=tuple(run for run in _recorded(store) if run not in by_run),
+        unlisted=tuple(run for run in unlisted if run not in whole),
     )
 
 
@@ -117,6 +122,15 @@ def _recorded(store: Path) -> Iterator[str]:
     for phase in PHASES:
         for path in sorted((store / phase).glob(f"*/{records.RECORD}")):
             yield f"{phase}/{path.parent.name}"
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a run folder is one that `harness collect` takes: undamaged, and of the present training code."""
+    try:
+        record = read(folder)
+        return record.code_sha256 == training_code_sha256(record.spec.method)
+    except KdcapError:  # damaged, or of a method that is not installed
+        return False
 
 
 def _problems(store: Path, run_id: str, rows: list[Row]) -> Iterator[str]:

@@ -183,12 +183,16 @@ class Reference:
 
 
 def find_reference(name: str) -> Path:
-    """Folder of a reference: a path, a name under ./reference, or a name that kdcap ships.
+    """Folder of a reference: a path, a name that kdcap ships, or a name under ./reference.
+
+    A name that kdcap ships means what it ships, whatever lies in the working folder: a checkout under test must not
+    bring its own `yasar2026-v2`. Another folder is named by a path with a slash.
 
     Raises:
         ReferenceProblem: There is none; lists those that there are.
     """
-    for folder in (Path(name), Path("reference") / name, SHIPPED / name):
+    by_name = (SHIPPED / name, Path("reference") / name, Path(name))
+    for folder in (Path(name),) if "/" in name else by_name:
         if (folder / CARD).is_file():
             return folder
     raise ReferenceProblem(
@@ -215,7 +219,11 @@ def read_card(folder: Path) -> ReferenceCard:
         raise ReferenceProblem(str(error)) from None
     if not (folder / RUNS).is_file():
         raise ReferenceProblem(f"{folder / RUNS} is missing; restore the folder as it was frozen.")
-    frozen = card.log[-1].new_sha256 if card.log else "no log entry"
+    if not card.log:
+        raise ReferenceProblem(
+            f"{path} has no log, so nothing says what was frozen; freeze it with `harness reference`."
+        )
+    frozen = card.log[-1].new_sha256
     for what, expected, found in (
         (folder / RUNS, card.runs_sha256, sha256_of_file(folder / RUNS)),
         (path, frozen, card.content_sha256),

@@ -19,7 +19,9 @@ _GAP = "  "
 def table(verdict: Verdict) -> str:
     """All of a verdict, in lines of at most 120 columns as far as names allow."""
     named = verdict.reference
-    blocks = [_wrapped(f"{named.title} ({named.name})" if named is not None else "No reference.")]
+    blocks = [
+        _wrapped(f"{named.title} ({named.name}, digest {named.sha256[:12]})" if named is not None else "No reference.")
+    ]
     blocks += [_family(family) for family in verdict.families]
     blocks.append([line for check in verdict.integrity for line in _integrity(check)])
     if verdict.bitwise is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
@@ -20,6 +21,7 @@ NOUNS: dict[FamilyName, str] = {
     "claims": "contrasts of claims",
 }
 DECIMALS = {"pp": 2, "nats": 4}
+NOISE = 1e-9  # what is smaller is rounding error of the arithmetic, and zero
 
 
 def value(given: object) -> str:
@@ -35,8 +37,11 @@ def signed(number: float, unit: str) -> str:
 
 
 def ends(number: float, unit: str) -> str:
-    """The same without unit, for the ends of an interval."""
-    return f"{number:+z.{DECIMALS[unit]}f}"
+    """The same without unit, for the ends of an interval; with more digits where they would round to zero."""
+    decimals = DECIMALS[unit]
+    if NOISE < abs(number) < 0.5 * 10**-decimals:
+        decimals = -math.floor(math.log10(abs(number)))
+    return f"{number:+z.{decimals}f}"
 
 
 def margin(member: Member) -> str:
@@ -100,14 +105,16 @@ def with_conclusions(family: Family, conclusions: tuple[Conclusion, ...]) -> Fam
 
 def verdict_sentence(verdict: Verdict) -> str:
     """The whole verdict in words: what decides it, then what stands beside the gate, then what was overruled."""
-    name = verdict.reference.name if verdict.reference else "no reference"
+    against = f" against {verdict.reference.name}" if verdict.reference else ""
     gated = [family for family in verdict.families if family.gated]
     deciding = [one for one in gated if verdict.verdict != "FAIL" or one.verdict == "FAIL"]  # of a FAIL, what failed
     told = [one.sentence.removesuffix(".") for one in verdict.integrity if one.verdict == "FAIL"]
-    if verdict.bitwise is not None and verdict.bitwise.verdict == "FAIL":
-        told.append(verdict.bitwise.sentence.removesuffix("."))
+    bitwise = verdict.bitwise
+    if bitwise is not None and (bitwise.verdict == "FAIL" or not verdict.families):
+        told.append(bitwise.sentence.removesuffix("."))
     told += [_family_words(family, alone=len(gated) == 1) for family in deciding]
-    said = f"{verdict.verdict} against {name}: {'; '.join(told)}."
+    told += [note.removesuffix(".") for note in verdict.notes if not verdict.families]
+    said = f"{verdict.verdict}{against}: {'; '.join(told)}."
     if any(one.verdict == "FAIL" for one in verdict.integrity):
         said += " No agreement of numbers makes up for runs that cannot be believed."
     beside = [f"{family.family} {family.verdict}" for family in verdict.families if not family.gated]
@@ -159,7 +166,7 @@ def _culprits(family: Family) -> list[str]:
     if family.mean_shift is not None and family.mean_shift.fails:
         shift = family.mean_shift
         found.append(
-            f"the mean over all {NOUNS[family.family]} is shifted by {shift.estimate:+z.2f} pp "
+            f"the mean over the {NOUNS[family.family]} judged is shifted by {shift.estimate:+z.2f} pp "
             f"(interval {shift.ci_low:+z.2f} to {shift.ci_high:+z.2f})"
         )
     if family.spread_ratio is not None and family.spread_ratio.fails:
@@ -182,8 +189,8 @@ def _excuse(family: Family) -> str:
         return ""
     return (
         "It would cease to be a FAIL if true cell means varied from study to study with an sd of "
-        f"{family.excusing_between_study_sd:.2f} {family.members[0].unit} (another teacher checkpoint, other "
-        "hyperparameters)."
+        f"{math.ceil(100 * family.excusing_between_study_sd) / 100:.2f} {family.members[0].unit} (another teacher "
+        "checkpoint, other hyperparameters)."
     )
 
 

@@ -9,6 +9,7 @@ from scipy import stats
 from analysis.replication.judge import (
     Judgement,
     Rule,
+    SeedsToDecide,
     excusing_sd,
     family_level,
     judge,
@@ -196,7 +197,8 @@ def test_nothing_to_excuse_is_zero(noise: Spread) -> None:
 def test_seeds_to_decide_are_the_fewest_that_decide(noise: Spread) -> None:
     """With that many seeds a cell the same differences decide; with one less they do not."""
     difference = np.eye(10)[1] * 0.24
-    seeds = seeds_to_decide(difference, STUDENT, weights(layout(5)), noise, RULE).family
+    found = seeds_to_decide(difference, STUDENT, weights(layout(5)), noise, RULE)
+    seeds = found.decided
     assert seeds is not None
     assert seeds > 1
     for n, expected in ((seeds, True), (seeds - 1, False)):
@@ -207,7 +209,9 @@ def test_seeds_to_decide_are_the_fewest_that_decide(noise: Spread) -> None:
 def test_no_number_of_seeds_helps_a_reference_of_few(noise: Spread) -> None:
     """A margin below the reference's own error can neither be met nor, at a small difference, be broken."""
     tight = Rule(0.05, 0.03, 0.015, 0.005)
-    assert seeds_to_decide(np.zeros(10), STUDENT, weights(layout(5)), noise, tight).family is None
+    assert seeds_to_decide(np.zeros(10), STUDENT, weights(layout(5)), noise, tight) == SeedsToDecide(
+        None, None, (None,) * 10
+    )
 
 
 def test_the_spread_ratio_is_an_f_interval() -> None:
@@ -276,14 +280,34 @@ def test_gains_of_a_replicate_fail_in_at_most_five_percent(icc: float) -> None:
 
 def test_each_member_has_its_own_seeds_to_decide(noise: Spread) -> None:
     """A difference of nothing needs fewer seeds than one near the margin; the family needs the most of them."""
-    rule = Rule(0.6, 0.05)
-    found = seeds_to_decide(np.eye(10)[1] * 0.3, STUDENT, weights(layout(5)), noise, rule, GAINS)
+    rule = Rule(0.35, 0.05)
+    found = seeds_to_decide(np.eye(10)[1] * 0.1, STUDENT, weights(layout(5)), noise, rule, GAINS)
     assert len(found.members) == len(GAINS)
     near, nothing = found.members[0], found.members[1]
     assert near is not None
     assert nothing is not None
     assert near > nothing
-    assert found.family == max(one or 0 for one in found.members)
+    assert found.fails is None
+    assert found.decided == max(one or 0 for one in found.members)
+    assert (
+        near + 1
+        == seeds_to_decide(np.eye(10)[1] * 0.1, STUDENT, weights(layout(5)), noise, rule, GAINS, near).members[0]
+    )
+
+
+def test_assuming_more_between_studies_never_narrows_an_interval() -> None:
+    """A known variance raises the degrees of freedom; with one of them the interval would shrink from 12.7 se."""
+    of = Layout(np.array([0, 0, 1]), np.arange(3))
+    few = spread(np.array([1.0, 1.4, 2.0]), of)
+    both_of = weights(of) + weights(of)
+    halves = [
+        float(judge(np.array([3.0, 0.0]), both_of, few, Rule(5.0, 0.05, between_study_sd=sd)).family_half[0])
+        for sd in (0.0, 0.1, 0.3, 0.65, 2.0, 9.0)
+    ]
+    assert halves == sorted(halves)
+    judgement = judge(np.array([60.0, 0.0]), both_of, few, Rule(5.0, 0.05, between_study_sd=0.65))
+    assert judgement.fails
+    assert excusing_sd(judgement, both_of, few, Rule(5.0, 0.05)) > 0.65
 
 
 def test_margins_come_in_steps(noise: Spread) -> None:

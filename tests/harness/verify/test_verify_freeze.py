@@ -96,11 +96,13 @@ def test_replacing_what_is_not_there_is_refused(tmp_path: Path) -> None:
     ("folder", "changes", "words"),
     [
         ("My Reference", {}, "name"),
+        ("mine", {"between_study_sd_pp": float("inf")}, "--between-study-sd"),
+        ("mine", {"between_study_sd_pp": float("nan")}, "--between-study-sd"),
         ("mine", {"margin_pp": -1.0}, "accuracies_pp"),
         ("mine", {"margin_pp": 0.0}, "accuracies_pp"),
         ("mine", {"effects_margin_pp": 0.0}, "effects_pp"),
         ("mine", {"margin_pp": float("inf")}, "accuracies_pp"),
-        ("mine", {"between_study_sd_pp": -0.1}, "between_study_sd_pp"),
+        ("mine", {"between_study_sd_pp": -0.1}, "--between-study-sd"),
         ("mine", {"title": ""}, "title"),
     ],
 )
@@ -111,6 +113,30 @@ def test_impossible_words_and_numbers_are_one_sentence(
     with pytest.raises(ReferenceProblem, match=rf"^{words}: .* found "):
         frozen(tmp_path / folder, **changes)
     assert not (tmp_path / folder).exists()
+
+
+def test_a_table_without_stages_can_be_frozen_and_judged_by(tmp_path: Path) -> None:
+    """Every row is final then, also with blanks around the headings."""
+    runs = pd.read_csv(PUBLISHED, dtype=str, keep_default_na=False)
+    runs = runs[runs["stage"] == "final"].drop(columns="stage").rename(columns={"seed": " seed "})
+    runs.to_csv(tmp_path / "mine.csv", index=False)
+    frozen(tmp_path / "mine", tmp_path / "mine.csv")
+    assert len(read_reference(f"{tmp_path}/mine").finals) == 50
+
+
+def test_several_checkpoints_need_an_assumed_sd(tmp_path: Path) -> None:
+    """What the runs of one checkpoint share would be taken for nothing, and replicates fail far too often."""
+    runs = pd.read_csv(PUBLISHED, dtype=str, keep_default_na=False)
+    runs = runs[runs["stage"] == "final"].assign(
+        teacher_seed=lambda rows: [
+            str(int(seed) % 2) if one else "" for one, seed in zip(rows["teacher"], rows["seed"], strict=True)
+        ]
+    )
+    runs.to_csv(tmp_path / "mine.csv", index=False)
+    with pytest.raises(ReferenceProblem, match="several checkpoints"):
+        frozen(tmp_path / "mine", tmp_path / "mine.csv")
+    card = frozen(tmp_path / "mine", tmp_path / "mine.csv", between_study_sd_pp=0.1)
+    assert card.between_study_sd_pp == 0.1
 
 
 def test_a_pass_probability_that_no_margin_reaches_is_refused(tmp_path: Path) -> None:

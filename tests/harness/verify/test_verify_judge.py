@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,7 +88,8 @@ def test_one_shifted_cell_fails_by_name(judged: Judge, published: pd.DataFrame, 
     assert f"{CULPRIT} differs by {shift_pp:+.2f} pp" in verdict.sentence
     assert not whole(family.mean_shift).fails
     assert family.excusing_between_study_sd is not None
-    assert f"an sd of {family.excusing_between_study_sd:.2f} pp" in verdict.sentence
+    rounded_up = math.ceil(100 * family.excusing_between_study_sd) / 100  # at the sd named it is no FAIL any more
+    assert f"an sd of {rounded_up:.2f} pp" in verdict.sentence
 
 
 def test_a_common_shift_fails_by_the_mean(judged: Judge, published: pd.DataFrame) -> None:

@@ -27,11 +27,13 @@ from typer.testing import CliRunner
 
 from analysis.results import Verdict as ClaimVerdict
 from harness.cli import app
+from harness.tables import read_runs
 from harness.verify.bitwise import Bitwise, RunComparison
 from harness.verify.judge import not_judged
 from harness.verify.junit import junit
 from harness.verify.lock import LockCheck
 from harness.verify.markdown import summary
+from harness.verify.records import RecordsCheck
 from harness.verify.reference import find_reference
 from harness.verify.terminal import table
 from harness.verify.verdict import (
@@ -207,7 +209,7 @@ def test_everything_else_has_its_place() -> None:
     """Reference first; conclusions, checks, the bitwise level and notes; families at a glance; the sentence last."""
     text = table(of_everything())
     parts = [
-        "A reference (r)", "accuracies: FAIL", "gain:resnet18  supported  cannot tell",
+        "A reference (r, digest ", "accuracies: FAIL", "gain:resnet18  supported  cannot tell",
         "test openings: FAIL: A run opened", "bitwise: FAIL\nfinal/b-s0 differs in history.", "final/b-s0  FAIL",
         "dvc.lock    NOT CHECKED", "Overruled: --allow stem", "Note: Seeds of the reference",
         "accuracies     FAIL          gated      3 of 10: 1 PASS, 1 FAIL, 1 INCONCLUSIVE",
@@ -231,10 +233,12 @@ def test_lines_keep_within_120_columns_and_names_are_whole(real: dict[str, str])
 
 def test_a_verdict_without_reference_has_every_form() -> None:
     """NOT JUDGED has no families and no members, and says so everywhere."""
-    verdict = not_judged("quick", "ab" * 32)
-    assert table(verdict).startswith("No reference.\n\nNOT JUDGED: ")
+    runs = read_runs(find_reference("yasar2026-v2") / "runs.csv")
+    verdict = not_judged("quick", runs, "ab" * 32, RecordsCheck(len(runs), 0, ()))
+    assert verdict.verdict == "NOT JUDGED"
+    assert table(verdict).startswith("No reference.\n\n")
     assert "## harness verify: NOT JUDGED\n" in summary(verdict)
-    assert [case.find("skipped") is not None for case in parsed(junit(verdict)).iter("testcase")] == [True]
+    assert all(case.find("skipped") is not None for case in parsed(junit(verdict)).iter("testcase"))
     assert problems(verdict.as_json()) == []
 
 
@@ -411,7 +415,7 @@ def test_the_summary_starts_with_the_verdict() -> None:
     text = summary(of_everything())
     assert text.startswith("## harness verify: FAIL\n\nFAIL against r: ")
     assert text.endswith("\n")
-    parts = ["> [!WARNING]\n> **Overruled:** --allow stem", "A reference (r)", "| accuracies | FAIL | gated |",
+    parts = ["> [!WARNING]\n> **Overruled:** --allow stem", "A reference (r, digest ", "| accuracies | FAIL | gated |",
              "**fidelity FAIL** (not gated): Why", "### Not passed", "<details>", "### Notes"]  # fmt: skip
     places = [text.index(part) for part in parts]
     assert places == sorted(places)

@@ -213,8 +213,9 @@ def test_a_row_that_hides_its_run_is_found(run_id: str) -> None:
     """Among collected rows, one without a run folder's name is none of them."""
     edit(BASELINE, "run_id", lambda _: run_id)
     found = checked()
-    assert (found.checked, found.unlisted) == (14, (BASELINE,))
-    (problem,) = found.problems
+    assert (found.checked, found.unlisted) == (14, ())
+    left_out, problem = found.problems
+    assert left_out == f"run {BASELINE} is recorded beside this table and is not in it"
     assert problem.startswith("stage final, resnet18:none, seed 1: column run_id must be PHASE/NAME")
     assert problem.endswith(f"(found {run_id or 'nothing'})")
 
@@ -293,14 +294,25 @@ def test_runs_that_are_gone_are_noted() -> None:
     assert found.note == "13 of 15 rows checked against run records; the others' are not at hand."
 
 
-def test_recorded_runs_that_the_table_lacks_are_noted() -> None:
-    """A row may have been taken out, or left out by `harness collect --partial`; which, the records do not say."""
-    write([row for row in lines() if row["run_id"] != BASELINE])
+def test_whole_runs_that_the_table_lacks_are_found() -> None:
+    """Runs that were taken out may be those that differ; also under another name than their folder's."""
+    everything = lines()
+    write([row for row in everything if row["run_id"] != BASELINE])
     found = checked()
-    assert (found.rows, found.checked, found.problems, found.unlisted) == (14, 14, (), (BASELINE,))
-    assert found.note.startswith(f"1 run is recorded beside this table and not in it, the first: {BASELINE};")
-    write([row for row in lines() if row["run_id"] != FEATURE])
-    assert checked().note.startswith("2 runs are recorded beside this table and not in it, ")
+    assert (found.rows, found.checked, found.unlisted) == (14, 14, ())
+    assert found.problems == (f"run {BASELINE} is recorded beside this table and is not in it",)
+    write([row | ({"run_id": "final/gone-s1"} if row["run_id"] == BASELINE else {}) for row in everything])
+    assert checked().problems == (f"run {BASELINE} is recorded beside this table and is not in it",)
+
+
+def test_damaged_runs_that_the_table_lacks_are_noted() -> None:
+    """`harness collect --partial` leaves them out."""
+    write([row for row in lines() if row["run_id"] not in (BASELINE, FEATURE)])
+    for run in (BASELINE, FEATURE):
+        (STORE / run / "weights.safetensors").write_bytes(b"half")
+    found = checked()
+    assert (found.problems, set(found.unlisted)) == ((), {BASELINE, FEATURE})
+    assert found.note.startswith("2 runs are recorded beside this table and not in it, since stale or damaged;")
 
 
 @pytest.mark.parametrize(
@@ -327,8 +339,9 @@ def test_a_run_id_leads_nowhere_but_to_a_run_folder(run_id: str, folders_read: l
     edit(BASELINE, "run_id", lambda _: run_id)
     found = checked()
     assert found.checked == 14
-    assert {folder.relative_to(STORE.absolute()).as_posix() for folder in folders_read} == {
-        row["run_id"] for row in lines() if row["run_id"] != run_id
-    }
-    (problem,) = found.problems
+    named = {row["run_id"] for row in lines() if row["run_id"] != run_id}
+    # the run's own folder is looked at all the same, since no row names it
+    assert {folder.relative_to(STORE.absolute()).as_posix() for folder in folders_read} == named | {BASELINE}
+    left_out, problem = found.problems
+    assert left_out == f"run {BASELINE} is recorded beside this table and is not in it"
     assert "column run_id must be PHASE/NAME" in problem
