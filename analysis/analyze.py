@@ -19,7 +19,7 @@ from analysis.runs.columns import BASELINE, cell_label
 from analysis.runs.frame import accuracy, checkpoints, grouped
 from analysis.runs.metric import ACCURACY, Metric
 from analysis.study import multiverse, precision, rivals
-from analysis.study.contrasts import marginal_means, moderation, moderation_id
+from analysis.study.contrasts import held_against, marginal_means, moderation, moderation_id
 from analysis.study.diagnostics import assumptions, diagnostics
 from analysis.study.estimands import main_contrasts
 from analysis.study.planning import Plan
@@ -77,7 +77,7 @@ def analyze(
         flags=_flags(runs, found, compared, known=correct is not None),
         cells=_cells(found.final, metric),
         emmeans=tuple(row for s in found.sources for row in marginal_means(s, layout.students, layout.methods)),
-        contrasts=tuple(found.contrasts),
+        contrasts=held_against(found.contrasts, margin_pp),
         fidelity=tuple(found.fidelity),
         variance_components=tuple(found.variances),
         omnibus=(*found.omnibus, *likelihood_ratios),

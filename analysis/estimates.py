@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -25,6 +25,7 @@ from analysis.results import (
     VarianceComponent,
     Version,
 )
+from analysis.runs.columns import BASELINE
 from analysis.runs.frame import final_frame, gain_frame, of_students, taught_by
 from analysis.runs.layout import Layout
 from analysis.runs.metric import ACCURACY, Metric
@@ -48,6 +49,7 @@ class Estimates:
 
     Attributes:
         final: Final rows.
+        numbers: Row of the runs table, counted from 1, of each final row.
         layout: Their shape.
         metric: The metric analysed.
         frame: Final rows as the models see them.
@@ -66,6 +68,7 @@ class Estimates:
     """
 
     final: pd.DataFrame
+    numbers: NDArray[np.int_]
     layout: Layout
     metric: Metric
     frame: pd.DataFrame
@@ -83,11 +86,27 @@ class Estimates:
     history: tuple[Version, ...] = ()
 
     def add(
-        self, fitted: Fitted, frame: pd.DataFrame, families: Families, *, unit: str = "pp", second: bool = False
+        self,
+        fitted: Fitted,
+        frame: pd.DataFrame,
+        families: Families,
+        runs: Iterable[int],
+        *,
+        unit: str = "pp",
+        second: bool = False,
     ) -> None:
-        """A model with its families of contrasts; after a singular fit those of the fit and of the refit."""
+        """A model with its families of contrasts; after a singular fit those of the fit and of the refit.
+
+        Args:
+            fitted: The model.
+            frame: Its rows.
+            families: What is asked of it.
+            runs: Rows of the runs table that its responses come from, counted from 1, each once.
+            unit: Of the contrasts.
+            second: Whether to fit the second engine beside it, and to profile its variances.
+        """
         self.fitted.append(fitted)
-        self.models += describe(fitted, second=second)
+        self.models += describe(fitted, runs, second=second)
         for source in fitted.sources:
             if unit == "pp":
                 self.variances += components(source, _sd_intervals(source) if second else {})
@@ -167,14 +186,15 @@ def _means(
     # the extremes of several students answer the claims; what moderates the gain is asked of all
     asked = layout.pair if layout.named or len(layout.students) == 2 else None  # noqa: PLR2004 - a pair
     gaps = rivals.gap_frame(runs, frame, metric, asked)
-    found = Estimates(final, layout, metric, frame, main, [*main.sources], gaps)
-    found.add(main, frame, by_student, second=second)
-    found.add(by_cell, frame, by_pair, second=second)
+    numbers = 1 + np.flatnonzero(runs["stage"] == "final")
+    found = Estimates(final, numbers, layout, metric, frame, main, [*main.sources], gaps)
+    found.add(main, frame, by_student, numbers[frame["row"]], second=second)
+    found.add(by_cell, frame, by_pair, numbers[frame["row"]], second=second)
     seen = [_Seen(main.used, frame, by_student), _Seen(by_cell.used, frame, by_pair)]
     if layout.shared_teachers:
         taught = taught_by(of_students(frame, layout.pair or ()), layout.shared_teachers)
         matched = primary(taught, metric.name, "teachers:" + "+".join(layout.shared_teachers))
-        found.add(matched, taught, by_student, second=second)
+        found.add(matched, taught, by_student, numbers[taught["row"]], second=second)
         found.sources += matched.sources
         seen.append(_Seen(matched.used, taught, by_student))
     return found, seen
@@ -192,9 +212,8 @@ def _family(name: str, fitted: Fitted, plan: Plan, contrasts: Mapping[str, Weigh
 
 
 def _sd_intervals(source: Source) -> dict[str, tuple[float, float]]:
-    if source.singular:
-        return {}
-    return {name: sd_interval(source.fit, name) for name in source.fit.variances}
+    names = source.fit.singular if source.singular else source.fit.variances  # of a zero, how large it could be
+    return {name: sd_interval(source.fit, name) for name in names}
 
 
 def _add_gain_model(found: Estimates, frame: pd.DataFrame, layout: Layout, metric: Metric) -> None:
@@ -205,7 +224,7 @@ def _add_gain_model(found: Estimates, frame: pd.DataFrame, layout: Layout, metri
     except ModelError:  # too few seeds with a baseline of their own
         return
     families = gain_families(layout)
-    found.add(fitted, gains, families, second=True)
+    found.add(fitted, gains, families, _behind_gains(found, gains), second=True)
     moderated = list(families.get("moderation", {}).values())
     for source in fitted.sources:  # without baselines the students' common difference is part of moderation
         found.omnibus += joint_tests(source, "student + student:method", moderated)
@@ -216,17 +235,27 @@ def _add_gap_model(found: Estimates, gaps: pd.DataFrame, layout: Layout, metric:
         fitted = rivals.at_equal_gap(gaps, metric.name, name)
         if fitted is not None and layout.pair is not None:
             smaller, larger = layout.pair
-            found.add(fitted, gaps, {"accuracy gap": {f"{rivals.AT_EQUAL_GAP}:{larger}-{smaller}": {"larger": 1.0}}})
+            asked = {"accuracy gap": {f"{rivals.AT_EQUAL_GAP}:{larger}-{smaller}": {"larger": 1.0}}}
+            found.add(fitted, gaps, asked, _behind_gains(found, gaps))
+
+
+def _behind_gains(found: Estimates, gains: pd.DataFrame) -> NDArray[np.int_]:
+    """The runs that gains are differences of: distilled ones, and the baselines of their students and seeds."""
+    alone = found.frame[found.frame["method"] == BASELINE]
+    asked = set(zip(gains["student"], gains["seed"], strict=True))
+    used = [run in asked for run in zip(alone["student"], alone["seed"], strict=True)]
+    return found.numbers[[*gains["row"], *alone.loc[used, "row"]]]
 
 
 def _add_ablations(found: Estimates, runs: pd.DataFrame, final: pd.DataFrame, metric: Metric) -> None:
     for family, part in (("stems", ablations.stems(runs, metric)), ("clipping", ablations.clipping(runs, metric))):
         if part is not None:
-            found.add(part[0], part[1], {family: part[2]})
+            found.add(part[0], part[1], {family: part[2]}, 1 + part[1]["row"])
     for measure in ("agreement", *DIVERGENCES):
         part = ablations.fidelity(final, measure)
         if part is not None:
-            found.add(part[0], part[1], {measure: part[2]}, unit="pp" if measure == "agreement" else "nats")
+            unit = "pp" if measure == "agreement" else "nats"
+            found.add(part[0], part[1], {measure: part[2]}, found.numbers[part[1]["row"]], unit=unit)
 
 
 def _add_history(

@@ -11,7 +11,7 @@ from typing import Literal
 
 from analysis.inference.effect_sizes import EffectSize
 
-SCHEMA = "kdcap.analysis/2"
+SCHEMA = "kdcap.analysis/3"
 
 Verdict = Literal["supported", "refuted", "cannot tell", "not tested"]
 ClaimKind = Literal["directional", "null", "at least"]
@@ -79,9 +79,13 @@ class Contrast:
         df_method: How df was obtained.
         ci_low_pp: Lower end of the two-sided 95% interval, not adjusted.
         ci_high_pp: Upper end.
+        ci90_low_pp: Lower end of the two-sided 90% interval, not adjusted, that is held against the margin.
+        ci90_high_pp: Upper end.
         t: Statistic.
         p: Two-sided p value, not adjusted.
         p_holm: Holm-adjusted within `family`; None where the family is one contrast.
+        p_equivalence: p of the two one-sided tests at the analysis' margin, not adjusted: below 0.05 exactly where the
+            90% interval lies inside the margin. None where contrasts were estimated without a margin.
         family: Name of the family that multiplicity is controlled over.
         n: Runs used.
         singular: Whether a variance of the model was estimated as zero.
@@ -97,9 +101,12 @@ class Contrast:
     df_method: str
     ci_low_pp: float
     ci_high_pp: float
+    ci90_low_pp: float
+    ci90_high_pp: float
     t: float
     p: float
     p_holm: float | None
+    p_equivalence: float | None
     family: str
     n: int
     singular: bool
@@ -227,7 +234,10 @@ class ModelFit:
         optimiser: How the optimum was sought and what the check of it said.
         criterion: REML or ML.
         minus_2_log_likelihood: At the optimum, with lme4's constants.
-        n: Runs.
+        n: Runs, or gains.
+        runs: Rows of the runs table that the responses come from, ascending, counted from 1 in the table's canonical
+            order (`analysis.runs.table.check_runs`); in CSV as `1 to 3, 7`. A gain comes from two rows: the distilled
+            run and its baseline.
         groups: Groups of all random intercepts.
         singular: Whether a variance was estimated as zero.
         zero_components: Their names.
@@ -249,6 +259,7 @@ class ModelFit:
     criterion: str
     minus_2_log_likelihood: float
     n: int
+    runs: tuple[int, ...]
     groups: int
     singular: bool
     zero_components: str
@@ -259,6 +270,14 @@ class ModelFit:
     second_effect_difference_pp: float | None
     second_se_ratio: float | None
     check: str
+
+    @property
+    def run_ranges(self) -> tuple[tuple[int, int], ...]:
+        """First and last of each stretch of neighbouring `runs`: (1, 3) and (7, 7) for 1, 2, 3, 7."""
+        known = set(self.runs)
+        firsts = [run for run in self.runs if run - 1 not in known]
+        lasts = [run for run in self.runs if run + 1 not in known]
+        return tuple(zip(firsts, lasts, strict=True))
 
 
 @dataclass(frozen=True)
@@ -320,6 +339,7 @@ class Claim:
         caution: What a reader must know beside it; empty if nothing.
         seeds_to_settle: Seeds a cell that would give a verdict with probability 0.8 if the true effect is the
             estimate; None unless the verdict is `cannot tell`, or if 10,000 would not do.
+        adjusted_for: Contrasts that the 95% interval is widened for (its step of Holm's procedure); 1 where it is not.
     """
 
     id: str
@@ -347,6 +367,7 @@ class Claim:
     statement: str
     caution: str
     seeds_to_settle: int | None
+    adjusted_for: int = 1
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ PAGES = (ROOT / "docs" / "statistics.md",)
 PAGE = """# The files of an analysis
 
 `harness analyze` and `harness reanalyze` write one CSV file a table, and all of them together as `analysis.json`
-(schema `kdcap.analysis/2`, [analysis.schema.json](analysis.schema.json)). `pp` is percentage points of accuracy, `pct`
+(schema `SCHEMA`, [analysis.schema.json](analysis.schema.json)). `pp` is percentage points of accuracy, `pct`
 percent; an empty cell is a number that does not exist. `singular` says whether a variance of the model was estimated as
 zero; `model`, `metric` and `subset` name the fit, as in `models.csv`. This page is generated from the classes in
 `analysis/results.py`."""
@@ -66,9 +66,10 @@ def rendered(text: str) -> str:
 
 def analysis_page() -> str:
     """docs/analysis.md: every file of an analysis, its columns and what they mean."""
+    from analysis.results import SCHEMA
     from harness.analysis_files import TABLES
 
-    parts = [PAGE]
+    parts = [PAGE.replace("SCHEMA", SCHEMA)]
     for name, kind in TABLES.items():
         summary, told = described(kind)
         types = {field.name: field.type for field in dataclasses.fields(kind)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -15,6 +15,9 @@ from analysis.results import SCHEMA, Analysis
 from harness.errors import StoreError
 from harness.files import write_json
 from harness.tables import write_table
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 JSON_NAME = "analysis.json"
 # one file a table: its name is the field of Analysis
@@ -93,5 +96,14 @@ def read_analysis(folder: Path) -> Analysis:
 def write_analysis(folder: Path, analysis: Analysis) -> None:
     """Write `analysis.json` and one CSV file a table; the same analysis always gives the same bytes."""
     for name, row_type in TABLES.items():
-        write_table(folder / f"{name}.csv", getattr(analysis, name), row_type)
+        write_table(folder / f"{name}.csv", [_in_file(row) for row in getattr(analysis, name)], row_type)
     write_json(folder / JSON_NAME, analysis_to_dict(analysis))
+
+
+def _in_file(row: DataclassInstance) -> DataclassInstance:
+    """A row as CSV holds it: a list of runs in words (`1 to 3, 7`), since a spreadsheet takes 1-3 for a date."""
+    if not isinstance(row, results.ModelFit):
+        return row
+    words = [str(first) if first == last else f"{first} to {last}" for first, last in row.run_ranges]
+    flat: DataclassInstance = row
+    return dataclasses.replace(flat, runs=", ".join(words))

@@ -43,7 +43,7 @@ def _lead(pooled: Sequence[Claim]) -> str:
     if verdicts == {"cannot tell"}:
         return "Cannot tell whether larger students gain more from distillation."
     parts = ", ".join(f"{claim.verdict} under {_method(claim)}" for claim in pooled)
-    return f"Larger students gain more from distillation: {parts}."
+    return f"Whether larger students gain more from distillation: {parts}."
 
 
 def _tested(claims: Sequence[Claim], prefix: str) -> list[Claim]:
@@ -59,7 +59,7 @@ def _method(claim: Claim) -> str:
 def _number(claim: Claim) -> str:
     if claim.estimate is None or claim.ci_low is None or claim.ci_high is None:
         raise ValueError(f"claim {claim.id} was not tested and has no number")
-    interval = interval_words((claim.ci_low, claim.ci_high), adjusted=claim.p_holm is not None)
+    interval = interval_words((claim.ci_low, claim.ci_high), adjusted=claim.adjusted_for > 1)
     small = ", real but below the margin" if claim.verdict == "supported" and _inside_margin(claim) else ""
     return f"{signed(claim.estimate)} under {_method(claim)} ({interval}){small}"
 

@@ -91,7 +91,7 @@ def _tested(claim: Registered, rule: Rule, family: Family, names: Sequence[str],
         subset=family.subset, contrast=name, contrasts=len(names), estimate=one.estimate, ci_low=one.ci95[0],
         ci_high=one.ci95[1], ci90_low=one.ci90[0], ci90_high=one.ci90[1], p_holm=_holm_p(family, name),
         p_equivalence=_p_equivalence(rule, estimate), verdict=verdict,
-        statement=statement(rule, effect, one, needed), seeds_to_settle=needed,
+        statement=statement(rule, effect, one, needed), seeds_to_settle=needed, adjusted_for=one.members,
     )  # fmt: skip
 
 

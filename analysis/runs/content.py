@@ -1,13 +1,13 @@
-"""What a checked table lacks, and what in it looks copied: sentences, and no statistic."""
+"""What a checked table lacks, what in it looks copied, and which runs need a word: sentences, and no statistic."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
 from analysis.runs.checks import DIGESTS, MEASURED, own_columns
-from analysis.runs.columns import BASELINE, RUN_KEY, cell_label, text_of
+from analysis.runs.columns import BASELINE, ENTRY_KEY, RUN_KEY, cell_label, text_of
 
 # One or two equal numbers are chance: accuracies on a small test set take few values.
 FEWEST_EQUAL = 3
@@ -79,22 +79,85 @@ def suspected_copies(runs: pd.DataFrame) -> tuple[str, ...]:
     Returns:
         A sentence for each group of such runs; nothing where fewer than three numbers were measured.
     """
-    measured = [*MEASURED, *own_columns(runs)]
-    # all that is known of a run: a stage may leave empty what another holds, and where both speak they agree
-    rows = runs[[*RUN_KEY, *measured, *DIGESTS]].groupby(list(RUN_KEY), dropna=False, as_index=False).max()
-    rows = rows[rows[measured].notna().sum(axis="columns") >= FEWEST_EQUAL]
     found = []
+    for same in _copies(runs):
+        differ = [name for name in RUN_KEY if len(set(map(text_of, same[name]))) > 1]
+        teacher, student, method = (text_of(same[name].iloc[0]) for name in ("teacher", "student", "method"))
+        cell = cell_label("" if "teacher" in differ else teacher, student, method)
+        texts = [[f"{name} {text_of(run[name]) or 'none'}" for name in differ] for _, run in same.iterrows()]
+        which = [" ".join(words) for words in texts]
+        equal = [name for name in _measured(runs) if same[name].notna().all()]
+        found.append(f"Runs of {cell} with {_listed(which)} have the same {_listed(equal)}: one run copied?")
+    return tuple(found)
+
+
+def flagged_runs(runs: pd.DataFrame) -> dict[int, str]:
+    """Rows that a reader should not take for one more independent run, and why.
+
+    Args:
+        runs: The whole checked table.
+
+    Returns:
+        A short reason by row, counted from 1, in ascending order: a final run that chose the hyperparameters (of the
+        candidates at its seed its setting had the best validation accuracy, which can flatter its cell), a run that
+        stands in several stages, or one that looks copied (`suspected_copies`).
+    """
+    run_of, reasons = _run_of(runs).tolist(), dict[int, list[str]]()
+    stages, rows_of = runs["stage"].tolist(), dict[int, list[int]]()
+    for row, run in enumerate(run_of, 1):
+        rows_of.setdefault(run, []).append(row)
+    for row in selection_winners(runs):
+        itself = any(stages[other - 1] == "select" for other in rows_of[run_of[row - 1]])
+        told = "chose the hyperparameters" if itself else "the hyperparameters were chosen at its seed"
+        reasons.setdefault(row, []).append(told)
+    for rows in rows_of.values():
+        for row in rows:
+            others = [f"row {other} ({stages[other - 1]})" for other in rows if other != row]
+            if others:
+                reasons.setdefault(row, []).append(f"the same run as {_listed(others)}")
+    for same in _copies(runs):
+        for run in same["run"]:
+            others = [str(rows_of[other][0]) for other in same["run"] if other != run]
+            for row in rows_of[run]:
+                reasons.setdefault(row, []).append(f"copy of row {_listed(others)} suspected")
+    return {row: "; ".join(reasons[row]) for row in sorted(reasons)}
+
+
+def selection_winners(runs: pd.DataFrame) -> tuple[int, ...]:
+    """Final rows, counted from 1, whose setting the selection chose at their own seed, among several.
+
+    Args:
+        runs: The whole checked table; the choice is by validation accuracy, as the selection makes it.
+    """
+    tried = runs[(runs["stage"] == "select") & runs["val_acc"].notna()]
+    rivals = tried.groupby(["teacher", "teacher_seed", "student", "method", "seed"], dropna=False)["val_acc"]
+    won = tried[(tried["val_acc"] == rivals.transform("max")) & (rivals.transform("size") > 1)]
+    entry = list(ENTRY_KEY[1:])  # without the stage
+    chosen = {tuple(map(text_of, values)) for values in won[entry].itertuples(index=False)}
+    rows = enumerate(zip(runs["stage"], runs[entry].itertuples(index=False), strict=True), start=1)
+    return tuple(row for row, (stage, values) in rows if stage == "final" and tuple(map(text_of, values)) in chosen)
+
+
+def _run_of(runs: pd.DataFrame) -> pd.Series[int]:
+    """Which run each row is of, numbered from 0: a run may stand in several stages."""
+    return runs.groupby(list(RUN_KEY), dropna=False).ngroup()
+
+
+def _measured(runs: pd.DataFrame) -> list[str]:
+    return [*MEASURED, *own_columns(runs)]
+
+
+def _copies(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Groups of runs that look copied: all that the table knows of each, and its number (`_run_of`)."""
+    measured = _measured(runs)
+    # all that is known of a run: a stage may leave empty what another holds, and where both speak they agree
+    known = runs[[*RUN_KEY, *measured, *DIGESTS]].assign(run=_run_of(runs))
+    rows = known.groupby(list(RUN_KEY), dropna=False, as_index=False).max()
+    rows = rows[rows[measured].notna().sum(axis="columns") >= FEWEST_EQUAL]
     for _, same in rows.groupby(["student", "method", *measured], dropna=False, sort=False):
         told_apart = any((same[digest] != "").all() and same[digest].is_unique for digest in DIGESTS)
         if len(same) > 1 and not told_apart:
-            differ = [name for name in RUN_KEY if len(set(map(text_of, same[name]))) > 1]
-            teacher, student, method = (text_of(same[name].iloc[0]) for name in ("teacher", "student", "method"))
-            cell = cell_label("" if "teacher" in differ else teacher, student, method)
-            texts = [[f"{name} {text_of(run[name]) or 'none'}" for name in differ] for _, run in same.iterrows()]
-            which = [" ".join(words) for words in texts]
-            equal = [name for name in measured if same[name].notna().all()]
-            found.append(f"Runs of {cell} with {_listed(which)} have the same {_listed(equal)}: one run copied?")
-    return tuple(found)
+            yield same
 
 
 def _checkpoint(rows: pd.DataFrame, teacher: object, seed: object) -> str:

@@ -23,8 +23,12 @@ CELL = ["teacher", "student", "method"]
 SETTING = [*CELL, "teacher_seed", "alpha", "temperature", "other_hyperparameters", "stem", "epochs"]
 
 
+def _placed(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(row=range(len(rows)))
+
+
 def _levels(rows: pd.DataFrame, y: pd.Series[float], level: pd.Series[str]) -> pd.DataFrame:
-    return grouped(rows).assign(y=y.to_numpy(), level=pd.Categorical(level.to_numpy()))
+    return grouped(rows).assign(y=y.to_numpy(), level=pd.Categorical(level.to_numpy()), row=rows["row"].to_numpy())
 
 
 def _fit(name: str, frame: pd.DataFrame, metric: str) -> Fitted:
@@ -36,8 +40,10 @@ def stems(runs: pd.DataFrame, metric: Metric) -> tuple[Fitted, pd.DataFrame, dic
     """The CIFAR stem against the ImageNet stem, for every architecture with two seeds or more of each.
 
     Returns:
-        The model `stem`, its rows, and a contrast `stem:cifar-imagenet:STUDENT` each; None where there is none.
+        The model `stem`, its rows (`row` is their place in `runs`), and a contrast `stem:cifar-imagenet:STUDENT` each;
+        None where there is none.
     """
+    runs = _placed(runs)
     rows = runs[(runs["stage"] == "stem_ablation") & runs["stem"].isin(STEMS)]
     rows = rows[rows[metric.name].notna()]
     counts = rows.groupby(["student", "stem"]).size()
@@ -54,8 +60,10 @@ def clipping(runs: pd.DataFrame, metric: Metric) -> tuple[Fitted, pd.DataFrame, 
     """Projections left out of gradient clipping (the first version's bug) against the final runs of the same setting.
 
     Returns:
-        The model `clipping`, its rows, and a contrast `clipping:without-with:CELL` each; None where there is none.
+        The model `clipping`, its rows (`row` is their place in `runs`), and a contrast `clipping:without-with:CELL`
+        each; None where there is none.
     """
+    runs = _placed(runs)
     bugged = runs[runs["stage"] == "bug_ablation"]
     rows = pd.concat([bugged, runs[runs["stage"] == "final"].merge(bugged[SETTING].drop_duplicates(), on=SETTING)])
     rows = rows[rows[metric.name].notna()].reset_index(drop=True)
@@ -79,11 +87,12 @@ def fidelity(final: pd.DataFrame, measure: str) -> tuple[Fitted, pd.DataFrame, d
         measure: `agreement` (a fraction, analysed in percent), `kl_t1` or `kl_t4` (nats).
 
     Returns:
-        The model `fidelity`, its rows, and contrasts: every pair of cells for agreement
-        (`agreement:CELL-CELL`), and for a divergence logit's less feature's in each teacher-student pair
+        The model `fidelity`, its rows (`row` is their place in `final`), and contrasts: every pair of cells for
+        agreement (`agreement:CELL-CELL`), and for a divergence logit's less feature's in each teacher-student pair
         (`closer:feature-logit:PAIR`, positive where feature distillation follows more closely); None where there is
         nothing to compare.
     """
+    final = _placed(final)
     rows = final[(final["method"] != BASELINE) & final[measure].notna()]
     labels = [cell_label(*cell) for cell in rows[CELL].itertuples(index=False)]
     level = pd.Series(labels, index=rows.index, dtype=str)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from analysis.inference import equivalence
 from analysis.inference.estimate import Estimate
 from analysis.mixed.inference import DfMethod, FTest
 from analysis.mixed.model import Floats
@@ -90,18 +91,34 @@ def contrast_family(source: Source, family: str, contrasts: Mapping[str, Weights
 def contrast_rows(
     estimates: Mapping[str, Estimate], family: str, *, model: str, metric: str, subset: str, n: int, singular: bool
 ) -> tuple[Contrast, ...]:
-    """Rows of `contrasts.csv` for estimates of one family, by identifier."""
+    """Rows of `contrasts.csv` for estimates of one family, by identifier; `held_against` adds the margin's test."""
     rows = []
     for (name, estimate), p_holm in zip(estimates.items(), holm_p(list(estimates.values())), strict=True):
         low, high = estimate.interval(LEVEL)
+        low90, high90 = estimate.interval(equivalence.LEVEL)
         rows.append(
             Contrast(
                 model=model, metric=metric, subset=subset, contrast=name, estimate_pp=estimate.value,
                 se_pp=estimate.se, df=estimate.df, df_method=estimate.df_method, ci_low_pp=low, ci_high_pp=high,
-                t=estimate.t, p=estimate.p, p_holm=p_holm, family=family, n=n, singular=singular,
+                ci90_low_pp=low90, ci90_high_pp=high90, t=estimate.t, p=estimate.p, p_holm=p_holm, p_equivalence=None,
+                family=family, n=n, singular=singular,
             )
         )  # fmt: skip
     return tuple(rows)
+
+
+def held_against(rows: Sequence[Contrast], margin_pp: float) -> tuple[Contrast, ...]:
+    """The rows with `p_equivalence`, the test of whether an effect is smaller than the margin.
+
+    Args:
+        rows: Contrasts in percentage points.
+        margin_pp: Above 0; to be fixed before the data are seen.
+    """
+    found = [Estimate(row.estimate_pp, row.se_pp, row.df, row.df_method) for row in rows]
+    return tuple(
+        replace(row, p_equivalence=equivalence.equivalence(estimate, margin_pp).p)
+        for row, estimate in zip(rows, found, strict=True)
+    )
 
 
 def fidelity_family(source: Source, family: str, unit: str, contrasts: Mapping[str, Weights]) -> tuple[Fidelity, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -220,17 +220,19 @@ def gains(frame: pd.DataFrame, metric: str, subset: str) -> Fitted:
     return fit_model("gain", formula, frame, student_method_cells(frame), metric=metric, subset=subset)
 
 
-def describe(fitted: Fitted, *, second: bool) -> tuple[ModelFit, ...]:
+def describe(fitted: Fitted, runs: Iterable[int], *, second: bool) -> tuple[ModelFit, ...]:
     """Rows of `models.csv`: the fit, and the refit after a singular one.
 
     Args:
         fitted: The model.
+        runs: Rows of the runs table that its responses come from, counted from 1, each once.
         second: Whether to fit the second engine beside it; only regular fits with a random part have one.
     """
-    return tuple(_described(source, fitted, second=second) for source in fitted.sources)
+    numbers = tuple(sorted(int(number) for number in runs))
+    return tuple(_described(source, fitted, numbers, second=second) for source in fitted.sources)
 
 
-def _described(source: Source, fitted: Fitted, *, second: bool) -> ModelFit:
+def _described(source: Source, fitted: Fitted, runs: tuple[int, ...], *, second: bool) -> ModelFit:
     found = source.fit
     shares = explained(found)
     regular = bool(found.model.components) and not source.singular
@@ -249,6 +251,7 @@ def _described(source: Source, fitted: Fitted, *, second: bool) -> ModelFit:
         criterion=found.criterion,
         minus_2_log_likelihood=found.minus_2_log_likelihood,
         n=len(found.model.y),
+        runs=runs,
         groups=sum(len(component.levels) for component in found.model.components),
         zero_components=", ".join(found.singular),
         r2_marginal=shares.r2_marginal,

@@ -80,6 +80,74 @@ def test_every_contrast_row_agrees_with_itself(published_analysis: Analysis) -> 
         assert row.p == pytest.approx(2 * stats.t.cdf(-abs(row.t), row.df))
         interval = stats.t.interval(0.95, row.df, row.estimate_pp, row.se_pp)
         assert (row.ci_low_pp, row.ci_high_pp) == pytest.approx(interval)
+        narrower = stats.t.interval(0.90, row.df, row.estimate_pp, row.se_pp)
+        assert (row.ci90_low_pp, row.ci90_high_pp) == pytest.approx(narrower)
+        inside = max(abs(row.ci90_low_pp), abs(row.ci90_high_pp)) < 0.2
+        assert row.p_equivalence is not None
+        assert (row.p_equivalence < 0.05) == inside
+
+
+def test_a_claim_and_its_contrast_say_the_same_of_the_margin(published_analysis: Analysis) -> None:
+    """The claim's 90% interval and test at the margin are those of its row in contrasts.csv."""
+    rows = {(c.model, c.metric, c.subset, c.contrast): c for c in published_analysis.contrasts}
+    held = [c for c in published_analysis.claims if c.unit == "pp" and c.kind != "at least" and c.contrasts]
+    assert len(held) > 10
+    for one in held:
+        row = rows[one.model, one.metric, one.subset, one.contrast]
+        assert (one.ci90_low, one.ci90_high) == pytest.approx((row.ci90_low_pp, row.ci90_high_pp))
+        assert one.p_equivalence == pytest.approx(row.p_equivalence)
+
+
+def rows_where(runs: pd.DataFrame, keep: Callable[[dict[str, object]], bool]) -> tuple[int, ...]:
+    """Rows of a table, counted from 1, by a filter of our own."""
+    return tuple(number for number, row in enumerate(runs.to_dict("records"), 1) if keep(row))
+
+
+def test_models_name_their_runs(published_analysis: Analysis, published: pd.DataFrame) -> None:
+    """All final rows; of one teacher's model baselines and its students'; of gains the runs and their baselines."""
+    found = {(m.model, m.metric, m.subset): m for m in published_analysis.models}
+    final = rows_where(published, lambda row: row["stage"] == "final")
+    assert len(final) == 50
+    for model in ("primary", "pairs", "gain", "gain:refit", "gap", "gap-mean"):
+        assert found[model, "test_acc_best", "all"].runs == final
+    assert found["gain", "test_acc_best", "all"].n == 40
+    by_one = found["primary", "test_acc_best", "teachers:resnet50"]
+    assert by_one.runs == rows_where(
+        published, lambda row: row["stage"] == "final" and row["teacher"] in ("", "resnet50")
+    )
+    assert by_one.n == len(by_one.runs) == 30
+
+
+def test_ablations_name_their_runs(published_analysis: Analysis, published: pd.DataFrame) -> None:
+    """Stems without the student of one seed; clipping with the final runs of its cell; fidelity without baselines."""
+    found = {(m.model, m.metric): m for m in published_analysis.models}
+    assert found["stem", "test_acc_best"].runs == rows_where(
+        published, lambda row: row["stage"] == "stem_ablation" and row["student"] != "resnet50"
+    )
+    cell = ("resnet50", "resnet18", "feature")
+    assert found["clipping", "test_acc_best"].runs == rows_where(
+        published,
+        lambda row: (
+            row["stage"] in ("final", "bug_ablation") and (row["teacher"], row["student"], row["method"]) == cell
+        ),
+    )
+    distilled = rows_where(published, lambda row: row["stage"] == "final" and row["method"] != "none")
+    for measure in ("agreement", "kl_t1", "kl_t4"):
+        assert found["fidelity", measure].runs == distilled
+    for model in published_analysis.models:
+        if not model.model.startswith(("gain", "gap")):
+            assert len(model.runs) == model.n
+
+
+def test_runs_of_gains_are_those_with_a_baseline_at_their_seed(quickly: Quickly, simulated: Simulated) -> None:
+    """Without the baseline of one seed its distilled runs have no gain; other students' rows stay out of the pair's."""
+    runs = simulated(pairs=[("t", "resnet18"), ("t", "resnet34"), ("t", "resnet50")], draw=2)
+    lost = (runs["student"] == "resnet18") & (runs["method"] == "none") & (runs["seed"] == 3)
+    runs = runs[~lost].reset_index(drop=True)
+    found = {(m.model, m.subset): m.runs for m in quickly(runs).models}
+    assert found["primary", "all"] == tuple(range(1, len(runs) + 1))
+    assert found["gain", "all"] == rows_where(runs, lambda row: (row["student"], row["seed"]) != ("resnet18", 3))
+    assert found["primary", "teachers:t"] == rows_where(runs, lambda row: row["student"] != "resnet34")
 
 
 def test_cells_are_plain_descriptions(published_analysis: Analysis, published: pd.DataFrame) -> None:
@@ -171,6 +239,11 @@ def test_the_margin_reaches_claims_and_plans(quickly: Quickly, published: pd.Dat
     assert claim(wide, "moderation:feature").verdict == "refuted"
     assert claim(wide, "moderation:feature").margin == 1.0
     assert claim(wide, "feature-closer-kl1").margin == 0.02
+    feature = contrast(wide, f"moderation:feature-none:{PAIR}")
+    ends = [(feature.estimate_pp + side) / feature.se_pp for side in (-1.0, 1.0)]
+    assert feature.p_equivalence == pytest.approx(
+        max(stats.t.cdf(ends[0], feature.df), stats.t.sf(ends[1], feature.df))
+    )
     assert {row.effect_pp for row in wide.power} == {0.5, 1.0, 2.0}
     assert wide.answer[0] == "Refuted: larger students do not gain 1 percentage points more from distillation."
 
@@ -192,7 +265,7 @@ def test_no_moderation_is_refuted(quickly: Quickly, simulated: Simulated) -> Non
 def test_mixed_verdicts_are_told_apart(quickly: Quickly, simulated: Simulated) -> None:
     """One method moderates and the other does not: the lead names both."""
     found = quickly(simulated(effects_pp={("resnet34", "feature"): 1.0}, sigma_pp=0.03, draw=4))
-    expected = "Larger students gain more from distillation: supported under feature, refuted under logit."
+    expected = "Whether larger students gain more from distillation: supported under feature, refuted under logit."
     assert found.answer[0] == expected
 
 

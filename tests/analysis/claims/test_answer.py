@@ -24,6 +24,7 @@ def claim(
         model="", metric="", subset="", contrast="", contrasts=1, estimate=0.31 if tested else None,
         ci_low=0.02 if tested else None, ci_high=0.6 if tested else None, ci90_low=0.05 if tested else None,
         ci90_high=0.55 if tested else None, p_holm=p_holm, p_equivalence=None, verdict=verdict, statement="",
+        adjusted_for=1 if p_holm is None else 2,
         caution="", seeds_to_settle=None,
     )  # fmt: skip
 
@@ -55,7 +56,7 @@ def test_one_verdict_for_both_methods_leads(verdict: Verdict, lead: str) -> None
 def test_methods_that_differ_are_told_apart() -> None:
     """No verdict of one method stands for the other."""
     said = answer(pooled("supported", "cannot tell"), LAYOUT)
-    expected = "Larger students gain more from distillation: supported under feature, cannot tell under logit."
+    expected = "Whether larger students gain more from distillation: supported under feature, cannot tell under logit."
     assert said[0] == expected
 
 

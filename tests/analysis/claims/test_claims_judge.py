@@ -74,6 +74,7 @@ def test_numbers_are_those_of_the_contrast() -> None:
     assert (found.ci90_low, found.ci90_high) == pytest.approx(stats.t.interval(0.9, 30, 0.5, 0.1))
     adjusted = multipletests([e.p for e in THREE.values()], method="holm")[1]
     assert found.p_holm == pytest.approx(adjusted[0])
+    assert found.adjusted_for == 3
     assert (found.source, found.published, found.caution, found.sentence) == ("here", "p", "beware", "S.")
     assert found.statement.startswith("Supported: the effect is +0.50 pp (Holm-adjusted 95% interval ")
 
@@ -92,7 +93,7 @@ def test_each_step_of_a_family_has_its_own_interval() -> None:
 def test_a_family_of_one_is_not_adjusted() -> None:
     """Neither p nor interval nor words."""
     found = judged(claim(), family({"a": A}))
-    assert found.p_holm is None
+    assert (found.p_holm, found.adjusted_for) == (None, 1)
     assert (found.ci_low, found.ci_high) == pytest.approx(stats.t.interval(0.95, 30, 0.5, 0.1))
     assert "Holm" not in found.statement
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.runs.content import missing_cells, suspected_copies, unequal_seeds
+from analysis.runs.content import flagged_runs, missing_cells, suspected_copies, unequal_seeds
 from analysis.runs.metric import Metric
 from analysis.runs.table import check_runs, finals
 
@@ -79,6 +79,74 @@ def test_a_copy_under_another_teacher_names_both() -> None:
     columns = ["teacher", "student", "method", "seed", "best_epoch", "accuracy", "val_acc"]
     (sentence,) = suspected_copies(check_runs(pd.DataFrame(rows, columns=columns), "x"))
     assert sentence.startswith("Runs of small:kd with teacher a and teacher b have the same best_epoch")
+
+
+def small_table(**columns: list[object]) -> pd.DataFrame:
+    """Rows of a table of one baseline and one distilled cell, with some columns replaced."""
+    rows: dict[str, list[object]] = {
+        "stage": ["select", "select", "final", "final", "final", "stem_ablation"],
+        "teacher": ["big", "big", "", "big", "big", ""],
+        "student": ["small"] * 6,
+        "method": ["kd", "kd", "none", "kd", "kd", "none"],
+        "alpha": [0.3, 0.7, None, 0.7, 0.7, None],
+        "seed": [0, 0, 0, 0, 1, 0],
+        "epochs": [100] * 6,
+        "val_acc": [0.90, 0.91, 0.89, 0.91, 0.92, 0.89],
+        "accuracy": [0.80, 0.81, 0.79, 0.81, 0.82, 0.79],
+    }
+    return check_runs(pd.DataFrame(rows | columns), "x")
+
+
+def test_runs_that_count_twice_are_flagged_one_by_one() -> None:
+    """The run that selection chose at its own seed, and both rows of every run that stands in two stages."""
+    assert flagged_runs(small_table()) == {
+        2: "the same run as row 4 (final)",
+        3: "the same run as row 6 (stem_ablation)",
+        4: "chose the hyperparameters; the same run as row 2 (select)",
+        6: "the same run as row 3 (final)",
+    }
+
+
+def test_only_what_the_table_tells_of_a_choice_is_told() -> None:
+    """Not the best of its seed, or the only candidate: no choice; trained longer: another run of the chosen setting."""
+    second_best = small_table(val_acc=[0.95, 0.91, 0.89, 0.91, 0.92, 0.89])
+    assert flagged_runs(second_best)[4] == "the same run as row 2 (select)"
+    alone = small_table()[1:].reset_index(drop=True)
+    assert flagged_runs(alone)[3] == "the same run as row 1 (select)"
+    longer = small_table(epochs=[50, 50, 100, 100, 100, 100], val_acc=[0.90, 0.91, 0.89, 0.93, 0.92, 0.89])
+    assert flagged_runs(longer) == {
+        3: "the same run as row 6 (stem_ablation)",
+        4: "the hyperparameters were chosen at its seed",
+        6: "the same run as row 3 (final)",
+    }
+    without_validation = small_table(val_acc=[None] * 6)
+    assert flagged_runs(without_validation)[4] == "the same run as row 2 (select)"
+
+
+def test_a_suspected_copy_names_the_other_row(published: pd.DataFrame) -> None:
+    """Both rows of a copied run, and in every stage that they stand in; nothing is suspected of the table itself."""
+    assert not any("suspected" in reason for reason in flagged_runs(published).values())
+    runs = copied(published)
+    cell = (runs["stage"] == "final") & (runs["teacher"] == "resnet101") & (runs["method"] == "logit")
+    first, second = (1 + int(runs.index[cell & (runs["seed"] == seed)][0]) for seed in (0, 1))
+    reasons = {row: reason for row, reason in flagged_runs(runs).items() if "suspected" in reason}
+    chosen = next(row for row in reasons if row not in (first, second))
+    assert runs["stage"][chosen - 1] == "select"
+    assert list(reasons) == [chosen, first, second]
+    assert reasons[second] == f"copy of row {chosen} suspected"
+    assert reasons[first] == (
+        f"chose the hyperparameters; the same run as row {chosen} (select); copy of row {second} suspected"
+    )
+
+
+def test_published_winners_are_flagged(published: pd.DataFrame) -> None:
+    """Seed 0 of each of the eight distilled cells chose its hyperparameters, and no other final run did."""
+    chose = [row for row, reason in flagged_runs(published).items() if reason.startswith("chose")]
+    final = (published["stage"] == "final") & (published["seed"] == 0) & (published["method"] != "none")
+    assert chose == [1 + place for place in published.index[final]]
+    assert len(chose) == 8
+    final_alone = published[published["stage"] == "final"].reset_index(drop=True)
+    assert flagged_runs(final_alone) == {}
 
 
 def test_missing_methods_and_baselines_are_named(simulated: Callable[..., pd.DataFrame]) -> None:

@@ -19,6 +19,7 @@ from analysis.study.contrasts import (
     contrast_rows,
     fidelity_family,
     gain,
+    held_against,
     holm,
     holm_p,
     interaction_tests,
@@ -100,6 +101,30 @@ def test_rows_carry_estimate_interval_and_adjusted_p() -> None:
         assert (row.contrast, row.family, row.n, row.singular) == (name, "both", 7, True)
         assert (row.ci_low_pp, row.ci_high_pp) == pytest.approx(interval)
         assert (row.p, row.p_holm) == pytest.approx((2 * stats.t.sf(abs(estimate.t), estimate.df), p_holm))
+
+
+def test_the_90_percent_interval_is_that_of_the_t_distribution() -> None:
+    """R's qt(0.95, 10) is 1.812461; at 2 degrees of freedom the quantile is sqrt(2) (2q - 1) / sqrt(1 - (2q - 1)^2)."""
+    labels = {"model": "m", "metric": "acc", "subset": "all", "singular": False}
+    estimates = {"ten": Estimate(0.3, 0.1, 10.0, "residual"), "two": Estimate(-0.1, 0.2, 2.0, "residual")}
+    ten, two = contrast_rows(estimates, "both", n=7, **labels)
+    assert (ten.ci90_low_pp, ten.ci90_high_pp) == pytest.approx((0.3 - 0.1812461123, 0.3 + 0.1812461123), abs=1e-9)
+    half = 0.2 * np.sqrt(2) * 0.9 / np.sqrt(1 - 0.9**2)
+    assert (two.ci90_low_pp, two.ci90_high_pp) == pytest.approx((-0.1 - half, -0.1 + half))
+    assert (ten.p_equivalence, two.p_equivalence) == (None, None)
+
+
+def test_a_margin_is_tested_from_both_sides() -> None:
+    """R's pt(-2, 10) is 0.03669402; without a sign, at 2 degrees of freedom pt(-x) is (1 - x / sqrt(2 + x^2)) / 2."""
+    labels = {"model": "m", "metric": "acc", "subset": "all", "singular": False}
+    estimates = {"ten": Estimate(0.3, 0.1, 10.0, "residual"), "two": Estimate(-0.1, 0.2, 2.0, "residual")}
+    rows = contrast_rows(estimates, "both", n=7, **labels)
+    ten, two = held_against(rows, 0.5)
+    assert ten.p_equivalence == pytest.approx(0.03669402, abs=1e-8)
+    assert two.p_equivalence == pytest.approx((1 - 2 / np.sqrt(6)) / 2)
+    assert (ten.ci90_high_pp < 0.5, two.ci90_low_pp > -0.5) == (True, False)
+    assert [row.contrast for row in held_against(rows, 0.5)] == ["ten", "two"]
+    assert held_against(rows, 0.3)[0].p_equivalence == pytest.approx(0.5)
 
 
 def test_contrasts_without_their_cells_are_left_out(source: Source) -> None:

@@ -149,7 +149,7 @@ def test_a_singular_fit_is_refitted_by_least_squares(simulated: Simulated, frame
         assert (found.df, theirs.df_resid) == (44, 44)
         assert (found.value, found.se) == pytest.approx((test.effect.item(), test.sd.item()), rel=1e-7)
         assert first.estimate({cell: 1.0, base: -1.0}).value == pytest.approx(found.value)
-    told, again = describe(fitted, second=True)
+    told, again = describe(fitted, range(50), second=True)
     assert (told.zero_components, told.second_engine, again.zero_components) == ("student:seed", "", "")
     assert told.check == "singular: the variance of student:seed is 0; primary:refit is without it"
     assert again.check == "refit of primary without student:seed, whose variance is 0"
@@ -170,7 +170,7 @@ def test_a_component_that_nothing_tells_apart_is_left_out_and_noted(simulated: S
     ordinary = smf.ols("y ~ 0 + cell", frame.assign(cell=cells_of(frame, by_pair=False))).fit()
     test = ordinary.t_test("cell[resnet34:feature] - cell[resnet34:none] = 0")
     assert fitted.used.estimate(weights).se == pytest.approx(test.sd.item(), rel=1e-7)
-    (told,) = describe(fitted, second=True)
+    (told,) = describe(fitted, range(50), second=True)
     assert told.check.startswith("no random part; ")
     assert fitted.notes[0] in told.check
 
@@ -253,14 +253,16 @@ def test_factors_that_do_not_vary_are_left_out(simulated: Simulated, framed: Fra
 
 def test_regular_fits_are_described_with_the_second_engine(published_frame: pd.DataFrame) -> None:
     """What was fitted, on how many runs and groups, and statsmodels beside it."""
-    (told,) = describe(primary(published_frame, "test_acc_best", "all"), second=True)
+    (told,) = describe(primary(published_frame, "test_acc_best", "all"), [9, *range(58, 107)], second=True)
+    assert told.runs == (9, *range(58, 107))
+    assert told.run_ranges == ((9, 9), (58, 106))
     assert (told.model, told.metric, told.subset, told.n, told.groups) == ("primary", "test_acc_best", "all", 50, 10)
     assert told.formula == "y ~ student * method + (1 | student:seed)"
     assert (told.criterion, told.singular, told.zero_components) == ("REML", False, "")
     assert told.second_engine.startswith("statsmodels")
     assert told.second_se_ratio == pytest.approx(1, abs=1e-3)
     assert 0 < told.r2_marginal < told.r2_conditional < 1
-    (alone,) = describe(primary(published_frame, "test_acc_best", "all"), second=False)
+    (alone,) = describe(primary(published_frame, "test_acc_best", "all"), (), second=False)
     assert (alone.second_engine, alone.second_excess, alone.check) == ("", None, "regular fit")
 
 
