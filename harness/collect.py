@@ -1,4 +1,4 @@
-"""From run folders to tables: runs, per-image correctness, mean convergence curves, metrics, the environment."""
+"""From run folders to tables: runs, what stands beside them (`harness.beside`), means for DVC, the environment."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from harness import __version__
+from harness.beside import CoverageRow, CurveRow
 from harness.correctness import write_correct
 from harness.errors import StoreError
 from harness.files import write_json, write_whole
 from harness.selection import read_selected
 from harness.store import record as records
 from harness.store.record import RunRecord
-from harness.store.store import Store
-from harness.study.plan import Entry, Phase, plan
+from harness.store.store import Check, Store
+from harness.study.plan import Entry, Phase, any_winner, plan
+from harness.study.spec import RunSpec
 from harness.study.study import Study
 from harness.tables import write_table
 from harness.workspace import Workspace
@@ -77,7 +79,7 @@ class Collected:
 
 
 def collect(study: Study, workspace: Workspace, *, partial: bool) -> Collected:
-    """Write runs.csv, correct.npz, convergence.csv, metrics.json and environment.json.
+    """Write runs.csv, correct.npz, curves.csv, coverage.csv, convergence.csv, metrics.json and environment.json.
 
     Args:
         study: The study.
@@ -92,10 +94,13 @@ def collect(study: Study, workspace: Workspace, *, partial: bool) -> Collected:
     """
     store = Store(workspace.runs)
     found: list[tuple[Entry, RunRecord]] = []
+    coverage = []
     packed: dict[str, bytes] = {}
     left_out = []
-    for entry in plan(study, read_selected(workspace.selected, study)):
+    entries = plan(study, read_selected(workspace.selected, study))
+    for entry, alike in zip(entries, plan(study, any_winner(study)), strict=True):
         check = store.check(entry)
+        coverage.append(_coverage_row(entry, alike.run, check))
         if check.record is not None:
             found.append((entry, check.record))
             packed[check.record.files[records.CORRECT_BEST]] = (store.folder(entry) / records.CORRECT_BEST).read_bytes()
@@ -111,6 +116,8 @@ def collect(study: Study, workspace: Workspace, *, partial: bool) -> Collected:
     rows = [row_of(workspace.profile, entry.phase, entry.owner, record) for entry, record in found]
     write_table(workspace.runs_table, rows)
     write_correct(workspace.correct, packed, found[0][1].test_images)
+    write_table(workspace.curves, _curve_rows(found))
+    write_table(workspace.coverage, coverage)
     write_whole(workspace.convergence, _convergence(found))
     write_json(workspace.metrics, _metrics(found, len(distinct)))
     write_json(workspace.environment, _environment(study, workspace.profile, list(distinct.values())))
@@ -127,7 +134,7 @@ def row_of(profile: str, stage: Phase, owner: Phase, record: RunRecord) -> RunRo
         record: Its record.
     """
     spec, follows, footprint = record.spec, record.fidelity, record.footprint
-    others = [f"{name}={value:g}" for name, value in spec.hyperparameters if name not in OWN_COLUMN]
+    others = _settings(spec, without=OWN_COLUMN)
     return RunRow(
         stage=stage,
         teacher=spec.teacher.architecture if spec.teacher else None,
@@ -163,6 +170,57 @@ def row_of(profile: str, stage: Phase, owner: Phase, record: RunRecord) -> RunRo
         latency_ms_batch1=footprint.latency_ms["1"],
         latency_ms_batch128=footprint.latency_ms["128"],
         checkpoint=CHECKPOINT,
+    )
+
+
+def _settings(spec: RunSpec, without: Sequence[str] = ()) -> list[str]:
+    """A run's hyperparameters as text."""
+    return [f"{name}={value:g}" for name, value in spec.hyperparameters if name not in without]
+
+
+def _curve_rows(found: Sequence[tuple[Entry, RunRecord]]) -> list[CurveRow]:
+    """Every epoch of every distinct run."""
+    stages: dict[str, list[Phase]] = defaultdict(list)  # in the plan's order, in which the owner is first
+    for entry, record in found:
+        stages[record.spec_sha256].append(entry.phase)
+    return [
+        CurveRow(
+            run_id=f"{stages[identity][0]}/{record.name}",
+            stages=" ".join(stages[identity]),
+            teacher=record.spec.teacher.architecture if record.spec.teacher else None,
+            teacher_seed=record.spec.teacher.seed if record.spec.teacher else None,
+            student=record.spec.architecture,
+            method=record.spec.method,
+            seed=record.spec.seed,
+            epoch=epoch.epoch,
+            lr=float(f"{epoch.lr:.6g}"),
+            train_loss=float(f"{epoch.train_loss:.6g}"),
+            val_acc=epoch.val_acc,
+        )
+        for identity, record in {record.spec_sha256: record for _, record in found}.items()
+        for epoch in record.history
+    ]
+
+
+def _coverage_row(entry: Entry, alike: RunSpec, check: Check) -> CoverageRow:
+    """What became of an entry; before the selection, all but its hyperparameters is known from a run alike."""
+    spec = entry.spec or alike
+    setting = _settings(spec) if entry.spec else []
+    if spec.stem != "cifar":
+        setting.append(f"stem={spec.stem}")
+    if spec.clip_projections is False:
+        setting.append("clip_projections=false")
+    return CoverageRow(
+        stage=entry.phase,
+        teacher=spec.teacher.architecture if spec.teacher else None,
+        teacher_seed=entry.teacher_seed,
+        student=spec.architecture,
+        method=spec.method,
+        seed=entry.seed,
+        setting=" ".join(setting),
+        run_id=f"{entry.owner}/{spec.name}" if entry.spec else "",
+        state=check.state,
+        reason=check.reason,
     )
 
 

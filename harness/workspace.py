@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DOWNLOADS = Path("data")
-CORRECT = "correct.npz"  # beside a runs table, wherever it lies
+CORRECT, CURVES, COVERAGE = "correct.npz", "curves.csv", "coverage.csv"  # beside a runs table, wherever it lies
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,16 @@ class Workspace:
     def correct(self) -> Path:
         """Which test images each run got right."""
         return self.results / CORRECT
+
+    @property
+    def curves(self) -> Path:
+        """Every run's history, for the report."""
+        return self.results / CURVES
+
+    @property
+    def coverage(self) -> Path:
+        """What became of every entry of the plan, for the report."""
+        return self.results / COVERAGE
 
     @property
     def convergence(self) -> Path:

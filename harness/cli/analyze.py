@@ -90,7 +90,9 @@ def analyze(
         claims=claims or REGISTER,
         seed=seed,
     )
-    finish(result, out or runs.parent / "analysis", json=json, latex=latex)
+    folder = out or runs.parent / "analysis"
+    write(result, folder, latex=latex)
+    show(result, folder, json=json, where=str(folder))
 
 
 def checked_margin(margin: float) -> float:
@@ -114,17 +116,23 @@ def students(order: str | None) -> tuple[str, ...] | None:
     return tuple(name.strip() for name in order.split(",")) if order else None
 
 
-def finish(result: Analysis, out: Path, *, json: bool, latex: bool) -> None:
-    """Write an analysis, and print it as the summary or as JSON."""
-    from harness.analysis_files import JSON_NAME, write_analysis
-    from harness.cli.summary import summary
+def write(result: Analysis, out: Path, *, latex: bool) -> None:
+    """Write an analysis."""
+    from harness.analysis_files import write_analysis
     from harness.files import write_whole
     from harness.latex import latex_tables
 
     write_analysis(out, result)
     if latex:
         write_whole(out / "tables.tex", latex_tables(result))
+
+
+def show(result: Analysis, out: Path, *, json: bool, where: str) -> None:
+    """Print an analysis that was written, as the summary with where it is, or as JSON."""
+    from harness.analysis_files import JSON_NAME
+    from harness.cli.summary import summary
+
     if json:
         typer.echo((out / JSON_NAME).read_text(encoding="utf-8"), nl=False)
     else:
-        typer.echo(f"{summary(result)}\n\nwritten to {out}")
+        typer.echo(f"{summary(result)}\n\nwritten to {where}")

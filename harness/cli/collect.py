@@ -13,8 +13,9 @@ def collect(
 ) -> None:
     """Check every run folder and write results/PROFILE/runs.csv, a line for each entry of the plan.
 
-    Beside it: correct.npz (which test images each run classifies rightly), convergence.csv (mean validation accuracy an
-    epoch), metrics.json and environment.json.
+    Beside it: correct.npz (which test images each run classifies rightly), curves.csv (every epoch of every run),
+    coverage.csv (what became of every entry of the plan), convergence.csv (mean validation accuracy an epoch),
+    metrics.json and environment.json.
 
     \b
     Example:

@@ -9,6 +9,7 @@ import typer
 
 from harness.cli.analyze import Claims, Json, Latex, Margin, Seed
 
+PUBLISHED_TITLE = "Student capacity and the gain from knowledge distillation: the published runs"
 DEFAULT_OUT = Path("results/published")
 
 
@@ -24,7 +25,7 @@ def reanalyze(
     """Put the 126 published runs of the paper, and its first version's table, through the whole analysis.
 
     No training, no PyTorch, seconds. The runs are part of kdcap (source and licence: reference/README.md). Prints one
-    screen, and writes analysis.json and its tables as `harness analyze` does.
+    screen, and writes analysis.json and its tables as `harness analyze` does, and the report (not with --json).
 
     \b
     Example:
@@ -35,7 +36,8 @@ def reanalyze(
     from analysis.analyze import DEFAULT_MARGIN_PP
     from harness.analysing import analyse_files
     from harness.claims import REGISTER
-    from harness.cli.analyze import checked_margin, finish
+    from harness.cli.analyze import checked_margin, show, write
+    from harness.reporting import write_report
     from harness.verify.reference import PUBLISHED, RUNS, V1_TABLE, find_reference
 
     result = analyse_files(
@@ -45,4 +47,9 @@ def reanalyze(
         history=V1_TABLE,
         seed=seed,
     )
-    finish(result, out, json=json, latex=latex)
+    write(result, out, latex=latex)
+    page = out / "report.html"
+    if not json:
+        runs = find_reference(PUBLISHED) / RUNS
+        write_report(runs, out, page, title=PUBLISHED_TITLE, workspace=None, banner="")
+    show(result, out, json=json, where=f"{out}, with the report {page.name}")

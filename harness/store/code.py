@@ -27,12 +27,12 @@ def training_code_sha256(method: str = BASELINE) -> str:
         StudyError: The method is not installed.
         EnvironmentProblem: It is, but not its module.
     """
-    code = {"harness.training": [_digests(Path(harness.__file__).parent / "training")]}
+    code = {"harness.training": [python_digests(Path(harness.__file__).parent / "training")]}
     if method != BASELINE:
         point = find(method)
         package = point.module.partition(".")[0]
         if package != "harness":
-            code[point.value] = [_digests(place) for place in _places(package, point.value)]
+            code[point.value] = [python_digests(place) for place in _places(package, point.value)]
     return sha256_of_bytes(canonical_json(code).encode())
 
 
@@ -46,7 +46,7 @@ def _places(package: str, entry_point: str) -> list[Path]:
     return [Path(place) for place in spec.submodule_search_locations or [str(spec.origin)]]
 
 
-def _digests(place: Path) -> list[tuple[str, str]]:
-    """Names and digests of the Python files below a folder, or of one file."""
+def python_digests(place: Path) -> list[tuple[str, str]]:
+    """Names, relative to a folder, and digests of the Python files below it; or of one file."""
     files = place.rglob("*.py") if place.is_dir() else [place]
     return sorted((file.relative_to(place).as_posix(), sha256_of_file(file)) for file in files)

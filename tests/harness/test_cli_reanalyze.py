@@ -17,7 +17,8 @@ FILES = {
     "multiverse.csv", "power.csv", "diagnostics.csv", "models.csv",
 }  # fmt: skip
 COLUMNS = (
-    "model,metric,subset,contrast,estimate_pp,se_pp,df,df_method,ci_low_pp,ci_high_pp,t,p,p_holm,family,n,singular"
+    "model,metric,subset,contrast,estimate_pp,se_pp,df,df_method,ci_low_pp,ci_high_pp,ci90_low_pp,ci90_high_pp,t,p,"
+    "p_holm,p_equivalence,family,n,singular"
 )
 
 
@@ -48,7 +49,7 @@ def test_every_file_is_written(written: tuple[Path, str]) -> None:
     folder, _ = written
     assert {path.name for path in folder.iterdir()} >= FILES
     whole = json.loads((folder / "analysis.json").read_text(encoding="utf-8"))
-    assert whole["schema"] == "kdcap.analysis/2"
+    assert whole["schema"] == "kdcap.analysis/3"
     for name in FILES - {"analysis.json"}:
         table = rows(folder, name)
         assert len(table) == len(whole[name.removesuffix(".csv")]) > 0, name

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import csv
 import functools
+import io
 import json
 import re
 import shutil
@@ -21,6 +24,7 @@ from harness.analysis_files import write_analysis
 from harness.cli.report import report
 from harness.errors import KdcapError
 from harness.files import sha256_of_file, write_json
+from harness.provenance import analysis_code_sha256
 from harness.verify.reference import PUBLISHED, RUNS, V1_TABLE, find_reference
 
 ROOT = Path(__file__).parents[2]
@@ -81,6 +85,7 @@ def test_the_current_profile_is_reported_without_an_option(study: Path) -> None:
     page = (study / "report.html").read_text(encoding="utf-8")
     assert "not evidence about CIFAR-10" in page
     assert sha256_of_file(study / "runs.csv") in page
+    assert analysis_code_sha256() in page
     assert '<th scope="col" class="number">Published runs</th>' in page
     assert '<th scope="col" class="number">Published (pp)</th>' in page
     assert "kd-capacity-gap" in page
@@ -97,20 +102,78 @@ def test_the_same_results_give_the_same_bytes(study: Path) -> None:
     assert [file.read_bytes() for file in files] == first
 
 
-def test_the_published_runs_are_not_compared_with_themselves(published: Analysis, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def alone(published: Analysis, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the report of the published runs, as someone makes it who has their table only."""
+    folder = tmp_path_factory.mktemp("alone")
+    shutil.copy(find_reference(PUBLISHED) / RUNS, folder / "mine.csv")
+    write_analysis(folder / "analysis", published)
+    run("--runs", str(folder / "mine.csv"), "--out", str(folder / "mine.html"), "--title", "Published <runs>")
+    return folder
+
+
+def test_the_published_runs_are_not_compared_with_themselves(alone: Path) -> None:
     """The published table is shown alone, without banner, wherever it lies, and needs no profile."""
-    mine = tmp_path / "mine.csv"
-    shutil.copy(find_reference(PUBLISHED) / RUNS, mine)
-    write_analysis(tmp_path / "analysis", published)
-    run("--runs", str(mine), "--out", str(tmp_path / "mine.html"), "--title", "Published <runs>")
-    page = (tmp_path / "mine.html").read_text(encoding="utf-8")
+    page = (alone / "mine.html").read_text(encoding="utf-8")
     assert "Published runs</th>" not in page
     assert "not evidence" not in page
-    assert len(page.encode()) < 500_000
+    assert len(page.encode()) < 1_200_000
     assert "<h1>Published &lt;runs&gt;</h1>" in page
-    assert page.count('class="run"') == 50
-    assert (tmp_path / "mine.md").is_file()
-    assert (tmp_path / "mine.json").is_file()
+    assert len(set(re.findall(r'<g class="run" id="(interaction-run-\d+)"', page))) == 50
+    assert (alone / "mine.md").is_file()
+    assert (alone / "mine.json").is_file()
+
+
+def test_every_published_estimate_can_be_traced_to_its_runs(published: Analysis, alone: Path) -> None:
+    """All contrasts have a row that leads to a model, models lead to runs, and tested claims to their contrast.
+
+    Only the difference between versions is a difference of means, with no model; fits again for other images stand
+    beside those for these.
+    """
+    page = (alone / "mine.html").read_text(encoding="utf-8")
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r' href="#([^"]+)"', page)) <= set(ids)
+    rows = re.findall(r'<tr id="contrast-[^"]*">.*?</tr>', page, re.DOTALL)
+    fitted = [row.model for found in (published.contrasts, published.fidelity) for row in found]
+    assert len(rows) == len([model for model in fitted if "new-images" not in model]) > 70
+    without = [row for row in rows if 'href="#model-' not in row]
+    assert len(without) == 1
+    assert "first version minus these runs" in without[0]
+    models = re.findall(r'<details id="model-.*?</details>', page, re.DOTALL)
+    assert len(models) == len(published.models)
+    assert all('<a href="#run-' in model for model in models)
+    claims = re.findall(r'<div id="claim-in-words-.*?</div>', page, re.DOTALL)
+    untraced = [claim for claim in claims if 'href="#contrast-' not in claim]
+    assert len(claims) == len(published.claims)
+    assert len(untraced) == sum(claim.verdict == "not tested" for claim in published.claims) == 2
+
+
+def test_what_machines_get_of_the_published_runs_is_plain(alone: Path) -> None:
+    """JSON without NaN; a CSV for every table and figure, whose every line has as many cells as its heading."""
+
+    def refuse(name: str) -> float:
+        raise AssertionError(name)
+
+    data = json.loads((alone / "mine.json").read_text(encoding="utf-8"), parse_constant=refuse)
+    page = (alone / "mine.html").read_text(encoding="utf-8")
+    found = re.findall(r'download="([^"]+)\.csv" href="data:text/csv;charset=utf-8;base64,([^"]+)"', page)
+    names = [name for name, _ in found]
+    assert sorted(names) == sorted(["claims", *data["tables"], *data["figures"]])
+    for name, content in found:
+        text = base64.b64decode(content).decode("utf-8")
+        head, *body = csv.reader(io.StringIO(text))
+        assert body, name
+        assert {len(line) for line in body} == {len(head)}, name
+        assert not re.search(r"\b(nan|inf|np\.|None)\b", text), name
+
+
+def test_markdown_of_the_published_runs_fits_a_summary(alone: Path) -> None:
+    """Below 60 lines: the answer, the counts and a row for each claim that was tested."""
+    lines = (alone / "mine.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) < 60
+    assert any(line.startswith("26 claims: ") for line in lines)
+    assert sum(line.startswith("| ") for line in lines) == 2 + 24
 
 
 def test_a_metric_of_ones_own_is_reported_alone(tmp_path: Path) -> None:
@@ -145,6 +208,7 @@ def test_only_a_verdict_on_this_very_table_is_shown(study: Path) -> None:
     write_json(study / "verdict.json", verdict)
     run()
     assert "Verification: FAIL." in (study / "report.html").read_text(encoding="utf-8")
+    assert "**Verification:** FAIL. One cell differs." in (study / "report.md").read_text(encoding="utf-8")
     write_json(study / "verdict.json", verdict | {"runs_sha256": "0" * 64})
     run()
     assert "Verification" not in (study / "report.html").read_text(encoding="utf-8")
@@ -173,6 +237,15 @@ def test_a_damaged_environment_is_named(study: Path, content: str, words: str) -
     with pytest.raises(KdcapError, match=words) as caught:
         run()
     assert "environment.json" in str(caught.value)
+    assert not (study / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", ["curves.csv", "coverage.csv"])
+def test_a_damaged_table_beside_the_runs_is_named(study: Path, name: str) -> None:
+    """Curves and coverage are read with the runs, or refused by name; nothing is written."""
+    (study / name).write_text("stage,student\n", encoding="utf-8")
+    with pytest.raises(KdcapError, match=f"{name}: expected a table of"):
+        run()
     assert not (study / "report.html").exists()
 
 

@@ -17,6 +17,7 @@ from tiny_study import PUBLISHED, Tiny, entry_named, plan_of, tree
 from typer.testing import CliRunner, Result
 
 from harness import __version__
+from harness.beside import read_coverage, read_curves
 from harness.cli import app
 from harness.collect import row_of
 from harness.correctness import read_correct
@@ -264,7 +265,110 @@ def test_nothing_at_all_is_an_error_in_any_case(untrained: Tiny, options: tuple[
     assert tree(untrained.root) == before
 
 
-# --- beside the table -------------------------------------------------------------------------------------------------
+# --- beside the table: curves and coverage ----------------------------------------------------------------------------
+
+
+def test_curves_are_every_runs_history(trained: Tiny) -> None:
+    """An epoch a line, each run once with every stage that it stands in; accuracies to the last digit."""
+    rows = collected()
+    curves = rows_of(RESULTS / "curves.csv")
+    assert list(curves[0]) == [
+        *("run_id", "stages", "teacher", "teacher_seed", "student", "method", "seed"),
+        *("epoch", "lr", "train_loss", "val_acc"),
+    ]
+    assert len(curves) == 11 * 2
+    stages: dict[str, list[str]] = {}
+    for row in rows:
+        stages.setdefault(row["run_id"], []).append(row["stage"])
+    by_id = {row["run_id"]: row for row in rows}
+    for line in curves:
+        epoch = record_of(line)["history"][int(line["epoch"]) - 1]
+        assert float(line["val_acc"]) == epoch["val_acc"]
+        for name in ("lr", "train_loss"):
+            assert float(line[name]) == pytest.approx(epoch[name], rel=1e-5)
+        for name in ("teacher", "teacher_seed", "student", "method", "seed"):
+            assert line[name] == by_id[line["run_id"]][name]
+        assert line["stages"].split() == stages[line["run_id"]]
+        assert line["run_id"].startswith(f"{line['stages'].split(maxsplit=1)[0]}/")
+    table = read_runs(trained.workspace.runs_table)
+    read = read_curves(trained.workspace.curves, table)
+    assert read is not None
+    assert read["val_acc"].tolist() == [float(line["val_acc"]) for line in curves]
+
+
+def test_coverage_is_the_whole_plan(trained: Tiny) -> None:
+    """Every entry in the plan's order, done, with its run; the report finds each in the runs table."""
+    rows = collected()
+    coverage = rows_of(RESULTS / "coverage.csv")
+    assert list(coverage[0]) == [
+        *("stage", "teacher", "teacher_seed", "student", "method", "seed", "setting", "run_id", "state", "reason"),
+    ]
+    shared = ("stage", "teacher", "teacher_seed", "student", "method", "seed", "run_id")
+    assert [[line[name] for name in shared] for line in coverage] == [[row[name] for name in shared] for row in rows]
+    assert {(line["state"], line["reason"]) for line in coverage} == {("done", "")}
+    settings = {(line["stage"], line["setting"]) for line in coverage if line["method"] != "logit"}
+    assert settings == {
+        *((stage, "") for stage in ("teachers", "final", "stem_ablation")),
+        ("stem_ablation", "stem=imagenet"),
+        *((stage, "alpha=0.5") for stage in ("select", "final")),
+        ("bug_ablation", "alpha=0.5 clip_projections=false"),
+    }
+    assert {line["setting"] for line in coverage if line["stage"] == "select" and line["method"] == "logit"} == {
+        "alpha=0.3 temperature=2",
+        "alpha=0.7 temperature=2",
+    }
+    table = read_runs(trained.workspace.runs_table)
+    read = read_coverage(trained.workspace.coverage, table)
+    assert read is not None
+    for entry in read.to_dict("records"):
+        row = table.iloc[entry["run"] - 1]
+        assert (row["stage"], row["run_id"]) == (entry["stage"], entry["run_id"])
+
+
+def test_coverage_tells_what_became_of_each_entry(trained: Tiny) -> None:
+    """Missing, failed and stale runs stand there with their reasons, in every stage that they stand in."""
+    plan = plan_of(trained)
+    store = Store(trained.workspace.runs)
+    failed = entry_named(plan, "final", "resnet18-none-s1")
+    for label in ("resnet18-none-s0", failed.label):
+        shutil.rmtree(RUNS / "final" / label)
+    store.mark(failed, "the loss of epoch 2 is not a number")
+    stale = RUNS / "bug_ablation" / f"{FEATURE}-unclipped-t0-s0" / "weights.safetensors"
+    stale.write_bytes(b"")
+    collected("--partial")
+    states = {
+        (line["stage"], line["run_id"]): (line["state"], line["reason"])
+        for line in rows_of(RESULTS / "coverage.csv")
+        if line["state"] != "done"
+    }
+    assert states == {
+        ("final", "final/resnet18-none-s0"): ("missing", ""),
+        ("stem_ablation", "final/resnet18-none-s0"): ("missing", ""),
+        ("final", "final/resnet18-none-s1"): ("failed", "the loss of epoch 2 is not a number"),
+        ("bug_ablation", f"bug_ablation/{FEATURE}-unclipped-t0-s0"): (
+            "stale",
+            f"{stale} was changed after it was written",
+        ),
+    }
+
+
+def test_coverage_before_the_selection(trained: Tiny) -> None:
+    """Entries that wait for it have teacher, student, method and seed, but no hyperparameters and no run yet."""
+    whole = plan_of(trained)
+    trained.workspace.selected.unlink()
+    collected("--partial")
+    coverage = rows_of(RESULTS / "coverage.csv")
+    waiting = [line for line in coverage if line["state"] == "missing"]
+    assert {(line["run_id"], line["reason"]) for line in waiting} == {("", "waits for the selection")}
+    assert {line["setting"] for line in waiting} == {"", "clip_projections=false"}
+    for line, entry in zip(coverage, whole, strict=True):
+        taught = entry.run.teacher
+        expected = (taught.architecture if taught else "", entry.run.architecture, entry.run.method, str(entry.seed))
+        assert (line["teacher"], line["student"], line["method"], line["seed"]) == expected
+    assert Counter(line["stage"] for line in waiting) == {"final": 4, "bug_ablation": 1}
+
+
+# --- beside the table: for DVC and the report -------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("trained")

@@ -342,6 +342,8 @@ def test_the_paths_of_a_profile() -> None:
         "selected": "results/paper/selected.json",
         "runs_table": "results/paper/runs.csv",
         "correct": "results/paper/correct.npz",
+        "curves": "results/paper/curves.csv",
+        "coverage": "results/paper/coverage.csv",
         "convergence": "results/paper/convergence.csv",
         "metrics": "results/paper/metrics.json",
         "environment": "results/paper/environment.json",

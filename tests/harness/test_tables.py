@@ -8,7 +8,7 @@ import math
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -236,6 +236,15 @@ def test_analysis_reads_back_as_itself(tmp_path: Path, analysis: Analysis) -> No
     assert read_analysis(tmp_path) == analysis
 
 
+def test_runs_behind_a_model_are_ranges_in_words(tmp_path: Path, analysis: Analysis) -> None:
+    """In CSV `1 to 3, 7`, which no spreadsheet takes for a date; in JSON every number."""
+    broken = replace(analysis.models[0], runs=(1, 2, 3, 7, 9, 10))
+    write_analysis(tmp_path, replace(analysis, models=(broken, replace(broken, runs=()))))
+    assert [row["runs"] for row in read_csv(tmp_path / "models.csv")] == ["1 to 3, 7, 9 to 10", ""]
+    assert json.loads((tmp_path / "analysis.json").read_text())["models"][0]["runs"] == [1, 2, 3, 7, 9, 10]
+    assert read_analysis(tmp_path).models[0].runs == (1, 2, 3, 7, 9, 10)
+
+
 def test_every_table_is_written_byte_stable(tmp_path: Path, analysis: Analysis) -> None:
     """Two writings of two analyses of the same table are equal; each file has a row per result."""
     write_analysis(tmp_path / "a", analysis)
@@ -257,14 +266,15 @@ def test_contrasts_have_the_promised_columns(tmp_path: Path, analysis: Analysis)
     write_analysis(tmp_path, analysis)
     header = (tmp_path / "contrasts.csv").read_text().splitlines()[0]
     assert header == (
-        "model,metric,subset,contrast,estimate_pp,se_pp,df,df_method,ci_low_pp,ci_high_pp,t,p,p_holm,family,n,singular"
+        "model,metric,subset,contrast,estimate_pp,se_pp,df,df_method,ci_low_pp,ci_high_pp,ci90_low_pp,ci90_high_pp,t,p,"
+        "p_holm,p_equivalence,family,n,singular"
     )
 
 
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda d: d.update(schema="kdcap.analysis/0"), "expected schema kdcap.analysis/2, found kdcap.analysis/0"),
+        (lambda d: d.update(schema="kdcap.analysis/0"), "expected schema kdcap.analysis/3, found kdcap.analysis/0"),
         (lambda d: d.update(extra=1), "does not know"),
         (lambda d: d["contrasts"][0].update(extra=1), "does not know"),
         (lambda d: d.pop("claims"), "claims"),
