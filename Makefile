@@ -2,6 +2,7 @@
 #   make repro    the study of params.yaml's profile, from nothing to report (quick: minutes on two cores)
 #   make test     lint, types, layers, tests
 #   make report   print the report's path, and open it where there is a desktop
+#   make shots    pictures of the report: three widths, light and dark, and on paper (needs Chromium)
 #   make bench    measured speed: training beside a plain loop and torchdistill, statistics beside statsmodels and lme4
 #                 (`python -m bench --help`: the others; docs/performance.md tells what they found)
 #   make chaos    kill the study again and again; same digests in the end
@@ -18,7 +19,7 @@ LOCKS := requirements/base.lock requirements/dev.lock requirements/torch-cpu.loc
 # Stages call `harness` by name.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: repro test lint types layers tests bench chaos docs report lock workflows clean
+.PHONY: repro test lint types layers tests bench chaos docs report shots lock workflows clean
 
 repro: .venv/ready
 	$(BIN)/dvc repro
@@ -48,6 +49,9 @@ chaos: .venv/ready
 report:
 	@echo "report: $(REPORT)"
 	@if [[ -n "$${DISPLAY:-}$${WAYLAND_DISPLAY:-}" ]] && command -v xdg-open >/dev/null; then xdg-open "$(REPORT)"; fi
+
+shots: .venv/ready
+	$(BIN)/python tests/report/shots.py $(REPORT) $(REPORT:.html=-shots)
 
 docs: .venv/ready
 	$(BIN)/python docs/generate.py

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import pandas as pd
+
 from analysis.results import Claim, Contrast
 
 
@@ -50,6 +52,12 @@ class ReportContext:
         environment: Versions, device, threads and digests, as label and value.
         verification: Outcome of `harness verify` on these very runs, None if there is none.
         published: What the published runs say, shown beside ours where estimands are the same, or None.
+        curves: Every run's history, a row a run and epoch: `run_id`, `stages` (all that the run stands in, with
+            spaces between), `teacher`, `teacher_seed`, `student`, `method`, `seed`, `epoch`, `lr`, `train_loss`,
+            `val_acc` (a fraction); None where runs came without.
+        coverage: What became of every entry of the plan: `stage`, `teacher`, `teacher_seed`, `student`, `method`,
+            `seed`, `setting`, `run_id`, `state` (done, failed, stale, missing), `reason`, and `run`, the number of the
+            entry's row in the runs table, counted from 1; None where the plan is not known.
     """
 
     title: str
@@ -59,3 +67,5 @@ class ReportContext:
     environment: Mapping[str, str] = field(default_factory=dict)
     verification: Verification | None = None
     published: Published | None = None
+    curves: pd.DataFrame | None = None
+    coverage: pd.DataFrame | None = None

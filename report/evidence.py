@@ -10,11 +10,14 @@ from analysis.results import AlternativeInterval, Analysis, PowerPoint, Specific
 from report.estimands import is_refit, plain_model
 from report.numbers import MISSING, interval, number
 from report.tables import (
+    Linked,
     Spec,
     Table,
     build,
+    contrast_anchor,
     degrees,
     fit_name,
+    model_anchor,
     told_apart,
 )
 from report.words import cell_name, choice_name, contrast_labels, measure_name, option_name
@@ -245,8 +248,10 @@ def fidelity_table(analysis: Analysis) -> Table:
             ("p", True, lambda f: number(f.p, "p")),
             ("p (Holm)", True, lambda f: number(f.p_holm, "p")),
             ("Runs", True, lambda f: number(f.n, "plain")),
+            ("Model", False, lambda f: Linked(plain_model(f.model), model_anchor(f))),
         ],
         analysis.fidelity,
+        lambda f: contrast_anchor(f.model, f.metric, f.subset, f.contrast),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -11,12 +13,50 @@ import pandas as pd
 from analysis.results import Analysis, Claim, Contrast, EmMean, Fidelity, ModelFit, Omnibus, VarianceComponent
 from analysis.runs.columns import ACCURACIES
 from report.context import Published
-from report.estimands import Estimand, beside, estimand, is_for_new_images, is_refit, plain_model, that_count
+from report.estimands import (
+    NEW_IMAGES,
+    Estimand,
+    beside,
+    estimand,
+    is_for_new_images,
+    is_refit,
+    plain_model,
+    that_count,
+)
 from report.numbers import MISSING, effect_unit, estimate, interval, number
-from report.words import architecture, cell_name, contrast_labels, df_method, metric_name, response_name, subset_name
+from report.words import (
+    architecture,
+    cell_name,
+    contrast_labels,
+    df_method,
+    metric_name,
+    response_name,
+    seeds_to_settle,
+    spoken,
+    subset_name,
+)
 
 Row = TypeVar("Row")
 Fitted = Contrast | Fidelity | EmMean | VarianceComponent | Omnibus | ModelFit
+
+
+class Linked(str):
+    """Text of a cell that leads to another place of the page.
+
+    Args:
+        text: What is shown.
+        target: Id of the place.
+    """
+
+    target: str
+
+    def __new__(cls, text: str, target: str) -> Linked:
+        """The text, with where it leads."""
+        made = super().__new__(cls, text)
+        made.target = target
+        return made
+
+
 Spec = tuple[str, bool, Callable[[Row], str]]  # heading, whether numeric, what a row shows there
 
 ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
@@ -33,15 +73,30 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A captioned table; the first column names the row."""
+    """A captioned table; the first column names the row.
+
+    Attributes:
+        id: Its id in the page, `table-ID`.
+        caption: What it holds.
+        columns: Its columns.
+        rows: Text of every cell; a `Linked` one leads somewhere.
+        anchors: Id of each row, for links to it; empty where none is linked to.
+    """
 
     id: str
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
+    anchors: tuple[str, ...] = ()
 
 
-def build(name: str, caption: str, specs: Sequence[Spec[Row]], rows: Iterable[Row]) -> Table:
+def build(
+    name: str,
+    caption: str,
+    specs: Sequence[Spec[Row]],
+    rows: Iterable[Row],
+    anchor: Callable[[Row], str] | None = None,
+) -> Table:
     """A table from what each column shows of a row.
 
     Args:
@@ -49,9 +104,28 @@ def build(name: str, caption: str, specs: Sequence[Spec[Row]], rows: Iterable[Ro
         caption: Its caption.
         specs: Heading, whether numeric, and text of a row, column by column.
         rows: The rows.
+        anchor: Id of a row in the page; None where no row is linked to.
     """
     columns = tuple(Column(heading, numeric) for heading, numeric, _ in specs)
-    return Table(name, caption, columns, tuple(tuple(show(row) for _, _, show in specs) for row in rows))
+    kept = tuple(rows)
+    cells = tuple(tuple(show(row) for _, _, show in specs) for row in kept)
+    return Table(name, caption, columns, cells, tuple(map(anchor, kept)) if anchor else ())
+
+
+def model_anchor(row: Fitted) -> str:
+    """Id of the place where a row's model is described."""
+    return anchor("model", row.model.replace(f":{NEW_IMAGES}", ""), row.metric, row.subset)
+
+
+def contrast_anchor(model: str, metric: str, subset: str, contrast: str) -> str:
+    """Id of a contrast's row."""
+    return anchor("contrast", model, metric, subset, contrast)
+
+
+def anchor(*parts: str) -> str:
+    """An id made of names that may hold any character: words for people, a digest so that no two are alike."""
+    words = re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
+    return f"{words}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:6]}"
 
 
 def contrast_table(
@@ -101,13 +175,13 @@ def contrast_table(
         ("p", True, lambda c: number(c.p, "p")),
         ("p (Holm)", True, lambda c: number(c.p_holm, "p")),
         ("Runs", True, lambda c: number(c.n, "plain")),
-        ("Model", False, lambda c: plain_model(c.model)),
+        ("Model", False, lambda c: Linked(plain_model(c.model), model_anchor(c))),
     ]
     if any(beside_it(row, theirs) for row in rows):
         columns.insert(3, ("Published (pp)", True, their_estimate))
     if others:
         columns.insert(3, ("95% interval, other images (pp)", True, other_images))
-    return build(name, caption, columns, rows)
+    return build(name, caption, columns, rows, lambda c: contrast_anchor(c.model, c.metric, c.subset, c.contrast))
 
 
 def claim_table(analysis: Analysis) -> Table:
@@ -116,11 +190,13 @@ def claim_table(analysis: Analysis) -> Table:
         "claims",
         "Claims and verdicts",
         [
-            ("Claim", False, lambda c: c.sentence),
+            ("Claim", False, lambda c: spoken(c.sentence)),
             ("Verdict", False, lambda c: c.verdict),
             ("Estimate and adjusted 95% interval", True, claim_estimate),
             ("p (Holm)", True, lambda c: number(c.p_holm, "p")),
             ("Held against", False, held_against),
+            ("90% interval", True, lambda c: interval(c.ci90_low, c.ci90_high, effect_unit(c.unit))),
+            ("Seeds to settle", True, seeds_to_settle),
         ],
         analysis.claims,
     )
@@ -171,7 +247,7 @@ def emmean_table(analysis: Analysis) -> Table:
             ("SE (pp)", True, lambda m: number(m.se_pp, "pp")),
             ("df", True, lambda m: degrees(m.df, m.df_method)),
             ("Runs", True, lambda m: number(m.n, "plain")),
-            ("Model", False, lambda m: plain_model(m.model)),
+            ("Model", False, lambda m: Linked(plain_model(m.model), model_anchor(m))),
         ],
         analysis.emmeans,
     )
@@ -234,18 +310,25 @@ def run_table(runs: pd.DataFrame, metric: str) -> Table:
         ("Run", True, lambda r: str(r["number"])),
         ("Stage", False, lambda r: r["stage"]),
         ("Cell", False, lambda r: cell_name(r["teacher"], r["student"], r["method"])),
+        ("Seed", True, lambda r: str(r["seed"])),
+        ("Test, best (%)", True, lambda r: percent(r["test_acc_best"])),
+        ("Test, last (%)", True, lambda r: percent(r["test_acc_final"])),
+        ("Validation (%)", True, lambda r: percent(r["val_acc"])),
+        ("Best epoch", True, lambda r: number(r["best_epoch"], "plain")),
+        ("of", True, lambda r: number(r["epochs"], "plain")),
         (ALPHA, True, lambda r: number(r["alpha"], "plain")),
         ("T", True, lambda r: number(r["temperature"], "plain")),
         ("Stem", False, lambda r: r["stem"] or MISSING),
-        ("Seed", True, lambda r: str(r["seed"])),
-        ("Best epoch", True, lambda r: number(r["best_epoch"], "plain")),
-        ("of", True, lambda r: number(r["epochs"], "plain")),
-        ("Validation (%)", True, lambda r: percent(r["val_acc"])),
-        ("Test, best (%)", True, lambda r: percent(r["test_acc_best"])),
-        ("Test, last (%)", True, lambda r: percent(r["test_acc_final"])),
     ]
+    measured: dict[str, Spec[dict[Hashable, Any]]] = {
+        "agreement": ("Agreement (%)", True, lambda r: percent(r["agreement"])),
+        "kl_t1": ("KL, T = 1 (nats)", True, lambda r: number(r["kl_t1"], "fine")),
+        "kl_t4": ("KL, T = 4 (nats)", True, lambda r: number(r["kl_t4"], "fine")),
+        "ece": ("Calibration error (%)", True, lambda r: percent(r["ece"])),
+    }
+    columns += [spec for column, spec in measured.items() if runs[column].notna().any() and column != metric]
     if runs["other_hyperparameters"].any():
-        columns.insert(5, ("Others", False, lambda r: r["other_hyperparameters"] or MISSING))
+        columns.insert(11, ("Others", False, lambda r: r["other_hyperparameters"] or MISSING))
     if runs["teacher_seed"].notna().any():
         columns.insert(3, ("Teacher's seed", True, lambda r: number(r["teacher_seed"], "plain")))
     if metric not in ACCURACIES:
@@ -253,7 +336,8 @@ def run_table(runs: pd.DataFrame, metric: str) -> Table:
     if runs["weights_sha256"].any():
         columns.append(("Weights (SHA-256)", False, lambda r: r["weights_sha256"][:DIGEST_LENGTH] or MISSING))
     rows = numbered(runs, runs).astype(object)
-    return build("runs", "Every row of the runs table.", columns, rows.where(rows.notna(), None).to_dict("records"))
+    records = rows.where(rows.notna(), None).to_dict("records")
+    return build("runs", "Every row of the runs table.", columns, records, lambda r: f"run-{r['number']}")
 
 
 def numbered(rows: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import permutations, product
 
+from analysis.inference.power import MOST_SEEDS
 from analysis.results import Analysis, Claim, Verdict
 from analysis.runs.columns import BASELINE, cell_label
+from report.numbers import MISSING, number
 
 # Shape and word carry a verdict, so that colour is never needed to read it.
 VERDICT_MARKS: dict[Verdict, str] = {
@@ -104,6 +107,25 @@ def architecture(name: str) -> str:
     return re.sub(r"^resnet(\d+)$", r"ResNet-\1", name)
 
 
+def spoken(sentence: str) -> str:
+    """A generated sentence with architectures as people write them; identifiers such as `a>b:c` are left alone."""
+    return re.sub(r"(?<![\w:>.-])resnet(\d+)(?![\w:>-])", r"ResNet-\1", sentence)
+
+
+def claim_counts(claims: Sequence[Claim]) -> str:
+    """How many claims there are, and how they fare."""
+    counts = Counter(claim.verdict for claim in claims)
+    fates = [f"{counts[verdict]} {verdict}" for verdict in VERDICT_MARKS if counts[verdict]]
+    return f"{len(claims)} {'claim' if len(claims) == 1 else 'claims'}: {', '.join(fates)}."
+
+
+def seeds_to_settle(claim: Claim) -> str:
+    """Seeds a cell that would give a verdict; a dash where there is one, or where nothing is known."""
+    if claim.verdict != "cannot tell":
+        return MISSING
+    return f"> {number(MOST_SEEDS, 'plain')}" if claim.seeds_to_settle is None else str(claim.seeds_to_settle)
+
+
 def subset_name(subset: str) -> str:
     """Words for a subset of rows: `teachers:resnet50` becomes `taught by ResNet-50 alone`, `all` nothing."""
     if subset.startswith("teachers:"):
@@ -124,6 +146,8 @@ def choice_name(choice: str) -> str:
 
 def option_name(choice: str, option: str) -> str:
     """Words for one way to take a choice; only accuracies have other names than in the files."""
+    if choice == "teachers" and option.startswith("without "):
+        return f"without {architecture(option.removeprefix('without '))}"
     return measure_name(option) if choice == "metric" else option
 
 
@@ -158,6 +182,7 @@ def contrast_labels(analysis: Analysis) -> dict[str, str]:
         labels[f"stem:cifar-imagenet:{name}"] = f"CIFAR stem minus ImageNet stem, {architecture(name)}"
     for student in students:
         name = architecture(student)
+        labels[f"lead:feature-logit:{student}"] = f"{name}, feature minus logit"
         for method in methods:
             labels[f"gain:{student}:{method}"] = f"{name}, {method}"
             for one, other in permutations(teachers, 2):

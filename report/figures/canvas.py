@@ -5,7 +5,7 @@ Drawn 400 units wide with letters of 12, they can be read on a phone and match t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,13 +20,28 @@ WIDTH = 400.0
 POINTS_PER_INCH = 72.0
 
 
+Datum = str | int | float | None
+
+
 @dataclass(frozen=True)
 class Picture:
-    """A finished figure: the element, and the sentences that go below it."""
+    """A finished figure.
+
+    Attributes:
+        id: Its id in the page, `figure-ID`.
+        title: What it shows, in a few words.
+        svg: The element.
+        caption: What to see, in sentences that go below it.
+        head: Column headings of its data, with units.
+        rows: Its data, unrounded: a reader can draw it anew. None is written as nothing.
+    """
 
     id: str
+    title: str
     svg: str
     caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[Datum, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -48,7 +63,12 @@ LOOKS = (
 
 def method_looks(analysis: Analysis) -> dict[str, Look]:
     """The look of each method: the baseline first, then by name; the fifth begins anew."""
-    methods = ["none", *sorted({cell.method for cell in analysis.cells} - {"none"})]
+    return looks_of({cell.method for cell in analysis.cells})
+
+
+def looks_of(names: Set[str]) -> dict[str, Look]:
+    """The look of each of some methods, where there is no analysis to ask."""
+    methods = ["none", *sorted(names - {"none"})]
     return {method: LOOKS[position % len(LOOKS)] for position, method in enumerate(methods)}
 
 

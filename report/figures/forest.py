@@ -12,6 +12,7 @@ from report.figures.svg import COLOURS, inline_svg
 from report.numbers import estimate, number
 from report.words import contrast_labels, metric_name, natural_key, shortened, subset_name
 
+TITLE = "Gains and moderation with their intervals"
 HEADING, ROW, PUBLISHED, AXIS = 32.0, 38.0, 9.0, 46.0  # heights in units
 
 
@@ -20,7 +21,7 @@ def forest(analysis: Analysis, published: Published | None) -> Picture:
 
     A contrast that several models estimate is drawn once, from the first: the one that the verdicts rest on.
     """
-    labels, looks, groups = contrast_labels(analysis), method_looks(analysis), _groups(analysis)
+    labels, looks, groups = contrast_labels(analysis), method_looks(analysis), grouped_contrasts(analysis)
     asked = {estimand(row) for rows in groups.values() for row in rows}
     known = that_count(published.contrasts) if published else {}
     theirs = {name: row for name, row in known.items() if name in asked}
@@ -49,7 +50,7 @@ def forest(analysis: Analysis, published: Published | None) -> Picture:
         axes.set_xlabel(f"difference in {metric_name(analysis)} (percentage points)")
         bare(axes)
         desc = f"{count} estimates with 95% intervals. The same numbers stand in the tables."
-        svg = inline_svg(figure, "forest", "Gains and moderation with their intervals", desc, {})
+        svg = inline_svg(figure, "forest", TITLE, desc, {})
     caption = (
         "What to see: an interval that crosses zero leaves the direction open; one that lies wholly inside "
         f"the grey band (within ±{number(analysis.margin_pp, 'pp')} pp) shows an effect too small to matter. "
@@ -57,10 +58,23 @@ def forest(analysis: Analysis, published: Published | None) -> Picture:
     )
     if theirs:
         caption += " Filled marks on solid lines are these runs, hollow ones on dashed lines the published."
-    return Picture("forest", svg, caption)
+    head = (
+        "group", "contrast", "estimate_pp", "ci_low_pp", "ci_high_pp",
+        "published_pp", "published_ci_low_pp", "published_ci_high_pp",
+    )  # fmt: skip
+    data = tuple(
+        (heading, row.contrast, row.estimate_pp, row.ci_low_pp, row.ci_high_pp, *_numbers(theirs.get(estimand(row))))
+        for heading, rows in groups.items()
+        for row in rows
+    )
+    return Picture("forest", TITLE, svg, caption, head, data)
 
 
-def _groups(analysis: Analysis) -> dict[str, list[Contrast]]:
+def _numbers(row: Contrast | None) -> tuple[float | None, float | None, float | None]:
+    return (None, None, None) if row is None else (row.estimate_pp, row.ci_low_pp, row.ci_high_pp)
+
+
+def grouped_contrasts(analysis: Analysis) -> dict[str, list[Contrast]]:
     """Rows under their headings. Gains within a subset are left out: they stand there pair by pair."""
     first: dict[tuple[str, str], Contrast] = {}
     for row in that_count(analysis.contrasts).values():

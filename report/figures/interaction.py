@@ -19,6 +19,7 @@ from report.numbers import number
 from report.tables import numbered
 from report.words import architecture, cell_name, metric_name, natural_key, shortened
 
+TITLE = "Accuracy by student and method, every run"
 HEIGHT = 380.0
 SPREAD = 0.82  # of the distance between two students: what the columns of the methods share
 DOTS, MEAN = -0.12, 0.32  # where a method's runs and its mean stand in its column, from -1/2 to 1/2
@@ -28,7 +29,7 @@ def interaction(analysis: Analysis, runs: pd.DataFrame) -> Picture:
     """Draw every run of the final stage, the pairing of seeds, and the model's means with intervals."""
     final = numbered(runs[runs["stage"] == "final"], runs)
     final["accuracy_pct"] = 100 * accuracy(final, Metric(analysis.metric, analysis.higher_is_better))
-    students = _smaller_first(analysis, set(final["student"]))
+    students = smaller_first(analysis, set(final["student"]))
     looks = {method: look for method, look in method_looks(analysis).items() if method in set(final["method"])}
     place = _places(final, students, list(looks))
     tooltips: dict[str, str] = {}
@@ -47,7 +48,7 @@ def interaction(analysis: Analysis, runs: pd.DataFrame) -> Picture:
                 markersize=5,
                 zorder=2,
             )
-            dot[0].set(gid=group, alpha=0.6, markeredgewidth=0, clip_on=False)
+            dot[0].set(gid=group, alpha=0.75, markeredgewidth=0, clip_on=False)
             name = cell_name(row["teacher"], row["student"], row["method"])
             taught = f"teacher seed {row['teacher_seed']}, " if pd.notna(row["teacher_seed"]) else ""
             accuracy_pct = number(row["accuracy_pct"], "pct")
@@ -66,16 +67,29 @@ def interaction(analysis: Analysis, runs: pd.DataFrame) -> Picture:
             f"{len(final)} runs of {', '.join(map(architecture, students))} under {', '.join(looks)}, each a "
             f"mark at its {metric_name(analysis)}, and the estimated means. The same numbers stand in the tables."
         )
-        svg = inline_svg(figure, "interaction", "Accuracy by student and method, every run", desc, tooltips)
+        svg = inline_svg(figure, "interaction", TITLE, desc, tooltips)
     caption = (
         "What to see: every small mark is one run, large marks are means with 95% intervals. "
         "Parallel lines mean equal gains; if capacity moderates the effect, they fan out. "
         "Grey lines join runs of one seed."
     )
-    return Picture("interaction", svg, caption)
+    head = ("run", "teacher", "teacher_seed", "student", "method", "seed", "accuracy_pct")
+    data = tuple(
+        (
+            row["number"],
+            row["teacher"],
+            row["teacher_seed"] if pd.notna(row["teacher_seed"]) else None,
+            row["student"],
+            row["method"],
+            row["seed"],
+            row["accuracy_pct"],
+        )
+        for row in final.to_dict("records")
+    )
+    return Picture("interaction", TITLE, svg, caption, head, data)
 
 
-def _smaller_first(analysis: Analysis, students: set[str]) -> list[str]:
+def smaller_first(analysis: Analysis, students: set[str]) -> list[str]:
     """Students as the moderation contrasts order them, which end in `:LARGER-SMALLER`; equals by name."""
     moderation = [row.contrast for row in analysis.contrasts if row.contrast.startswith("moderation:")]
     smaller_ones = Counter(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 SVG = "http://www.w3.org/2000/svg"
+_LONG = re.compile(r"-?\d+\.\d{3,}")  # a hundredth of a unit is less than a screen or a printer can show
 _HREF = "{http://www.w3.org/1999/xlink}href"
 
 # Colours are drawn as stand-ins and leave as CSS variables, so that one figure serves light, dark and paper.
@@ -105,4 +107,4 @@ def _tidy(element: ET.Element, name: str, used: set[str], tooltips: Mapping[str,
         if content is not None and not content.strip():
             setattr(element, attribute, None)
     if "d" in element.attrib:
-        element.set("d", " ".join(element.attrib["d"].split()))
+        element.set("d", _LONG.sub(lambda found: f"{float(found[0]):.2f}", " ".join(element.attrib["d"].split())))

@@ -16,7 +16,7 @@ def test_it_makes_every_result_and_trains_each_run_once(finished: Pipeline) -> N
     assert finished.trained() == TRAININGS
     results = finished.folder / "results" / "tiny"
     made = {"selected.json", "runs.csv", "correct.npz", "convergence.csv", "environment.json", "metrics.json"}
-    made |= {"verdict.json"}
+    made |= {"curves.csv", "coverage.csv", "verdict.json"}
     assert made <= {path.name for path in results.iterdir()}
     for name in ("report.html", "report.md", "report.json", "analysis/analysis.json", "analysis/contrasts.csv"):
         assert (results / name).stat().st_size > 0

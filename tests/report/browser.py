@@ -16,8 +16,13 @@ from types import TracebackType
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60  # a command on a busy machine
+VIEW_HEIGHT_PX = 900
+A4_INCHES = {"paperWidth": 8.27, "paperHeight": 11.69}
 EXECUTABLE = next(filter(None, map(shutil.which, NAMES)), None)
+
+# Keys by name: code, number, and the text that they type.
+KEYS = {"Tab": ("Tab", 9, ""), "Enter": ("Enter", 13, "\r"), " ": ("Space", 32, " ")}
 
 # Chromium reads commands from descriptor 3 and writes answers to descriptor 4.
 _LAUNCH = """
@@ -66,6 +71,7 @@ class Browser:
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+        self.call("Emulation.setFocusEmulationEnabled", enabled=True)  # else nothing has the focus without a window
 
     def __enter__(self) -> Browser:
         return self
@@ -95,37 +101,76 @@ class Browser:
                 return result
             self.events.append(answer)
 
-    def open(self, path: Path, width: int, *, dark: bool = False) -> None:
-        """Show a file at a width in CSS pixels, scripts of the page off, light or dark."""
+    def open(self, path: Path, width: int, *, dark: bool = False, scripts: bool = True) -> None:
+        """Show a file at a width in CSS pixels, light or dark, with the page's own scripts on or off."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        self.call("Emulation.setEmulatedMedia", media="", features=[scheme])
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
-            height=900,
+            height=VIEW_HEIGHT_PX,
             deviceScaleFactor=1,
             mobile=width < 600,
         )
-        self.call("Emulation.setScriptExecutionDisabled", value=True)
+        self.call("Emulation.setScriptExecutionDisabled", value=not scripts)
         self.events.clear()
         self.call("Page.navigate", url=path.absolute().as_uri())
-        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
+        self.wait_for("Page.loadEventFired")
+
+    def wait_for(self, event: str, **params: object) -> None:
+        """Return when the page has sent an event with these parameters since it was opened."""
+
+        def matches(sent: dict[str, Any]) -> bool:
+            return bool(sent["method"] == event and params.items() <= sent["params"].items())
+
+        while not any(map(matches, self.events)):
             self.events.append(self._next())
 
     def evaluate(self, expression: str) -> Any:  # noqa: ANN401 - whatever JSON value the page answers
-        """Value of a JavaScript expression in the page."""
-        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"]["value"]
+        """Value of a JavaScript expression in the page; the page's policy does not bind it; promises are awaited.
 
-    def screenshot(self, path: Path) -> None:
-        """Write the whole page, from top to bottom, as PNG."""
-        content = self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]
+        Raises:
+            RuntimeError: The expression threw; the message says what.
+        """
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in answer:
+            details = answer["exceptionDetails"]
+            raise RuntimeError(details.get("exception", {}).get("description", details["text"]))
+        return answer["result"].get("value")  # nothing, where the expression is undefined
+
+    def press(self, key: str) -> None:
+        """Press and release a key of `KEYS`, as a person would: where the focus is, scripts on or off."""
+        code, number, text = KEYS[key]
+        named = {"key": key, "code": code, "windowsVirtualKeyCode": number}
+        self.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **named)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **named)
+
+    def open_drawers(self) -> None:
+        """Open every `<details>` of the page."""
+        self.evaluate("document.querySelectorAll('details').forEach(drawer => { drawer.open = true })")
+
+    @property
+    def complaints(self) -> list[dict[str, Any]]:
+        """What the console shows since the page was opened: messages, refusals, errors of scripts."""
+        kinds = {"Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown"}
+        return [event["params"] for event in self.events if event["method"] in kinds]
+
+    @property
+    def requests(self) -> list[str]:
+        """Addresses that the page asked for since it was opened, its own first."""
+        sent = [event["params"] for event in self.events if event["method"] == "Network.requestWillBeSent"]
+        return [params["request"]["url"] for params in sent]
+
+    def screenshot(self, path: Path, top_px: int, width_px: int, height_px: int) -> None:
+        """Write a band of the page as PNG, whether it is in view or not."""
+        band = {"x": 0, "y": top_px, "width": width_px, "height": height_px, "scale": 1}
+        content = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=band)["data"]
         path.write_bytes(base64.b64decode(content))
 
     def pdf(self, path: Path) -> None:
-        """Write the page as it prints."""
-        path.write_bytes(
-            base64.b64decode(self.call("Page.printToPDF", preferCSSPageSize=True, printBackground=False)["data"])
-        )
+        """Write the page as it prints, on A4 unless the page asks for other paper."""
+        content = self.call("Page.printToPDF", preferCSSPageSize=True, printBackground=False, **A4_INCHES)["data"]
+        path.write_bytes(base64.b64decode(content))
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:

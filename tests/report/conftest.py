@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 import sample_study
+from browser import Browser
 
 from report.render import render
 
@@ -11,4 +15,19 @@ from report.render import render
 @pytest.fixture(scope="session")
 def page() -> str:
     """The page of the hand-made study."""
-    return render(sample_study.analysis(), sample_study.runs(), sample_study.context())
+    return render(sample_study.analysis(), sample_study.runs(), sample_study.context()).html
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One browser for all tests."""
+    with Browser() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def file(page: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page as a file."""
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path

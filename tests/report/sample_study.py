@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
+from pydantic import TypeAdapter
 
 from analysis.inference.effect_sizes import EffectSize
 from analysis.results import (
@@ -130,6 +134,10 @@ CONTRASTS = (  # model, contrast, estimate, standard error (pp), p; one rounds t
 )
 
 
+FURTHER_MODELS = (  # model, what it explains; differences between versions come from no model
+    *((name, "test_acc_best") for name in ("pairs", "stem", "clipping", "gap", "fidelity")),
+    ("fidelity", "kl_t1"),
+)
 FAMILIES = {FEATURE: "moderation", LOGIT: "moderation", FEATURE_LOGIT: "feature-logit"}
 CLOSER = "closer:feature-logit:resnet50>resnet18"
 
@@ -146,13 +154,21 @@ def _contrast(model: str, name: str, estimate_pp: float, se_pp: float, p: float,
         df_method="kenward-roger",
         ci_low_pp=estimate_pp - 2 * se_pp,
         ci_high_pp=estimate_pp + 2 * se_pp,
+        ci90_low_pp=estimate_pp - 1.7 * se_pp,
+        ci90_high_pp=estimate_pp + 1.7 * se_pp,
         t=estimate_pp / se_pp,
         p=p,
         p_holm=min(1.0, 2 * p),
+        p_equivalence=0.01 if abs(estimate_pp) + 1.7 * se_pp < 0.2 else 0.3,
         family=family or FAMILIES.get(name, "pair-gains" if ">" in name else "gains"),
         n=50,
         singular=False,
     )
+
+
+def _shifted(row: Contrast, by_pp: float) -> Contrast:
+    names = ("estimate_pp", "ci_low_pp", "ci_high_pp", "ci90_low_pp", "ci90_high_pp")
+    return replace(row, p_equivalence=0.9, **{name: getattr(row, name) + by_pp for name in names})
 
 
 def _mean(student: str, method: str, mean_pct: float) -> EmMean:
@@ -223,17 +239,18 @@ def claims() -> tuple[Claim, ...]:
     )
 
 
-def _model(name: str, *, engine: bool = True, singular: bool = False) -> ModelFit:
+def _model(name: str, metric: str = "test_acc_best", *, engine: bool = True, singular: bool = False) -> ModelFit:
     return ModelFit(
         model=name,
         formula="y ~ student * method + (1 | student:seed)",
-        metric="test_acc_best",
+        metric=metric,
         subset="all",
         engine="our own",
         optimiser="grid of 25, Newton from 8 starts (slope 1e-16)",
         criterion="REML",
         minus_2_log_likelihood=-51.83,
         n=50,
+        runs=tuple(range(4, 54)),
         groups=10,
         singular=singular,
         zero_components="student:seed" if singular else "",
@@ -248,8 +265,8 @@ def _model(name: str, *, engine: bool = True, singular: bool = False) -> ModelFi
 
 
 def _variance(component: str, sd_pp: float, share: float) -> VarianceComponent:
-    interval = (0.0, 0.12) if component == "residual" else (None, None)
-    return VarianceComponent("primary", "test_acc_best", "all", component, sd_pp, *interval, sd_pp**2, share, False)
+    low, high = (0.0, 0.12) if component == "residual" else (None, None)
+    return VarianceComponent("primary", "test_acc_best", "all", component, sd_pp, low, high, sd_pp**2, share, False)
 
 
 def _specification(method: str, estimate: float, scale: str, *, supports: bool) -> Specification:
@@ -300,7 +317,7 @@ def analysis() -> Analysis:
             ),
         ),
         claims=claims(),
-        models=(_model("primary"), _model("clipping", engine=False)),
+        models=(_model("primary"), *(_model(*fit, engine=False) for fit in FURTHER_MODELS)),
         intervals=(
             AlternativeInterval(FEATURE, "primary", "profile likelihood", 0.1, -0.097, 0.281, None, None, None),
             AlternativeInterval(FEATURE, "seeds", "exact permutation of seeds", 0.1, None, None, 0.397, None, None),
@@ -345,10 +362,7 @@ def singular() -> Analysis:
     first = analysis()
 
     def refitted(row: Contrast) -> Contrast:
-        return replace(
-            row, model=f"{row.model}:refit", df=44.0, df_method="residual", estimate_pp=row.estimate_pp + 1,
-            ci_low_pp=row.ci_low_pp + 1, ci_high_pp=row.ci_high_pp + 1,
-        )  # fmt: skip
+        return replace(_shifted(row, 1), model=f"{row.model}:refit", df=44.0, df_method="residual")
 
     contrasts = [replace(row, singular=True) for row in first.contrasts]
     return replace(
@@ -363,13 +377,50 @@ def singular() -> Analysis:
     )
 
 
+def renamed(names: Mapping[str, str]) -> tuple[Analysis, pd.DataFrame]:
+    """The study under other names of methods and architectures, in the analysis and in the runs table alike.
+
+    Args:
+        names: New names by old ones.
+    """
+    word = re.compile(rf"(?<![A-Za-z0-9])({'|'.join(names)})(?![A-Za-z0-9])")
+
+    def other(value: Any, key: str = "") -> Any:  # noqa: ANN401 - any JSON
+        if isinstance(value, dict):
+            return {name: other(inner, name) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [other(inner) for inner in value]
+        return word.sub(lambda found: names[found[0]], value) if isinstance(value, str) and key != "family" else value
+
+    adapter = TypeAdapter(Analysis)
+    frame = runs_frame().replace({column: dict(names) for column in ("teacher", "student", "method")})
+    return adapter.validate_python(other(adapter.dump_python(analysis(), mode="json"))), check_runs(frame, "x.csv")
+
+
+def curves() -> pd.DataFrame:
+    """Two runs of two methods, epoch by epoch."""
+    return pd.DataFrame(
+        {
+            "run_id": f"final/{method}",
+            "stages": "final",
+            "teacher": "" if method == "none" else "resnet34",
+            "teacher_seed": None if method == "none" else 0,
+            "student": "resnet18",
+            "method": method,
+            "seed": 0,
+            "epoch": epoch,
+            "lr": 0.1 / epoch,
+            "train_loss": 1 / epoch,
+            "val_acc": 0.9 + epoch / 100,
+        }
+        for method in ("none", "feature")
+        for epoch in (1, 2, 3)
+    )
+
+
 def published() -> Published:
     """The same estimands elsewhere, every contrast shifted by 0.33 pp; one contrast is missing."""
-    theirs = [
-        replace(c, estimate_pp=c.estimate_pp + 0.33, ci_low_pp=c.ci_low_pp + 0.33, ci_high_pp=c.ci_high_pp + 0.33)
-        for c in analysis().contrasts
-        if c.contrast != "gain:resnet18:logit"
-    ]
+    theirs = [_shifted(c, 0.33) for c in analysis().contrasts if c.contrast != "gain:resnet18:logit"]
     return Published("A paper (commit 4ec15c4)", 0.2, tuple(theirs), claims()[:1])
 
 

@@ -11,24 +11,24 @@ import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 
 import jinja2
 import pytest
+import reading
 import sample_study
-from pydantic import TypeAdapter
 
-from analysis.results import Analysis
 from analysis.runs.metric import Metric
 from analysis.runs.table import check_runs
+from report.contents import contrast_tables
 from report.context import Verification
 from report.drawers import drawers
 from report.evidence import engine_table
-from report.render import contrast_tables, environment, headline, render, render_json, render_markdown
+from report.render import Rendered, environment, headline, render
 from report.tables import ALPHA, run_table
 
-ADAPTER = TypeAdapter(Analysis)
 VOID = {"meta", "link"}
 FOLDER = Path(__file__).parent
 
@@ -64,9 +64,9 @@ class Page(HTMLParser):
 
 
 def test_nothing_leaves_the_page(page: str) -> None:
-    """No script, no style attribute, and every reference stays inside the file."""
+    """One script of the page's own, no style attribute, and every reference stays inside the file."""
     parsed = Page(page)
-    assert not parsed.of("script")
+    assert parsed.of("script") == [{}]  # no source, and no kind that would be anything else
     for _, attributes in parsed.tags:
         assert "style" not in attributes
         assert not [name for name in attributes if name.startswith("on")]
@@ -76,21 +76,26 @@ def test_nothing_leaves_the_page(page: str) -> None:
     assert "@import" not in page
 
 
-def test_the_policy_allows_its_own_style_and_nothing_else(page: str) -> None:
-    """The Content-Security-Policy names the digest of the one style sheet and no other source."""
+def test_the_policy_allows_its_own_style_and_script_and_nothing_else(page: str) -> None:
+    """The Content-Security-Policy names the digests of the one style sheet and the one script, and no other source."""
+
+    def digest(tag: str) -> str:
+        (content,) = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        return base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+
     policies = [m["content"] for m in Page(page).of("meta") if m.get("http-equiv") == "Content-Security-Policy"]
-    style = page[page.index("<style>") + len("<style>") : page.index("</style>")]
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     assert policies == [
-        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; style-src 'sha256-{digest('style')}'; script-src 'sha256-{digest('script')}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
     ]
+    assert page.index("Content-Security-Policy") < page.index("<style>") < page.index("<script>")
 
 
 def test_the_order_is_a_doubting_readers(page: str) -> None:
-    """Question, answer, claims, evidence, limits, method, environment, runs; the answer before any table."""
+    """From the question to every run, with what lies deeper behind the evidence; the answer before any table."""
     sections = [attributes["id"] for attributes in Page(page).of("section")]
     assert sections == [
-        "question", "answer", "claims", "evidence", "limits", "method", "environment", "runs",
+        "question", "answer", "claims", "evidence", "deeper", "limits", "method", "environment", "runs",
     ]  # fmt: skip
     assert page.index(sample_study.analysis().answer[0]) < page.index("<table")
     assert page.index("not evidence about CIFAR-10") < page.index("<main>")
@@ -114,45 +119,80 @@ def test_headings_descend_one_step_at_a_time(page: str) -> None:
     assert all(after - before <= 1 for before, after in pairwise(levels))
 
 
-def test_a_method_called_script_is_text_in_every_table() -> None:
-    """Whatever row class a name stands in, the page, the drawers and the figures show it and do not run it."""
-    evil = "<script>alert(2)</script>"
-    text = ADAPTER.dump_json(sample_study.analysis()).decode()
-    spoiled = re.sub(r"feature(?!-)", evil, text)
-    frame = sample_study.runs_frame().replace({"method": {"feature": evil}})
-    analysis = ADAPTER.validate_json(spoiled)
-    page = render(analysis, check_runs(frame, "evil.csv"), sample_study.context())
-    assert spoiled.count(evil) > 20
-    assert page.count("&lt;script&gt;alert(2)&lt;/script&gt;") > 30
-    assert "<script" not in page
-    assert "<script" not in render_markdown(analysis, sample_study.context()).replace("\\<", "")
+EVIL = "<script>alert(2)</script>"
 
 
-def test_names_from_the_table_are_shown_not_run() -> None:
-    """A student called `<script>` and a method with an ampersand and dollars are text everywhere."""
-    evil = "<script>alert(1)</script>"
-    frame = sample_study.runs_frame().replace({"student": {"resnet34": evil}, "method": {"logit": "a&b $x$"}})
-    analysis = sample_study.analysis()
-    cells = tuple(
-        replace(
-            c,
-            student=evil if c.student == "resnet34" else c.student,
-            method=c.method.replace("logit", "a&b $x$"),
-        )
-        for c in analysis.cells
+@pytest.fixture(scope="module")
+def spoiled() -> Rendered:
+    """A study whose method is called as a script, in its runs, curves, words and numbers alike."""
+    analysis, runs = sample_study.renamed(
+        {"feature": EVIL, "Feature": EVIL, "logit": "a&b $x$", "resnet34": "<b>&amp;"}
     )
-    page = render(replace(analysis, cells=cells), check_runs(frame, "evil.csv"), sample_study.context())
-    assert "<script" not in page
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    context = replace(
+        sample_study.context(),
+        title=EVIL,
+        profile=EVIL,
+        dataset=EVIL,
+        banner=EVIL,
+        environment={EVIL: EVIL},
+        verification=Verification(EVIL, EVIL),
+        curves=sample_study.curves().replace({"method": {"feature": EVIL}}),
+    )
+    return render(analysis, runs, context)
+
+
+def test_a_method_called_script_is_text_wherever_it_stands(spoiled: Rendered) -> None:
+    """In every table and figure that names methods it is shown whole; the one script of the page is its own."""
+    page = spoiled.html
+    root = reading.tree(page)
+    own = (resources.files("report") / "templates" / "sort.js").read_text(encoding="utf-8")
+    assert [element.text for element in root.iter("script")] == [own]
+    assert page.count("<script") == 1
+    assert not list(root.iter("b"))
+    shown = {e.attrib["id"] for tag in ("table", "figure") for e in root.iter(tag) if EVIL in "".join(e.itertext())}
+    assert shown == {
+        *(f"table-{name}" for name in (
+            "claims", "moderation", "gain", "cells", "budget", "curve", "choices", "intervals", "seeds", "power",
+            "emmeans", "pairs", "ablations", "history", "effects", "fidelity", "agreement", "runs",
+        )),
+        *(f"figure-{name}" for name in (
+            "forest", "equivalence", "interaction", "strip", "specification", "power", "convergence", "efficiency",
+            "coverage",
+        )),
+    }  # fmt: skip
+    assert page.count("&lt;script&gt;alert(2)&lt;/script&gt;") > 100
+
+
+def test_a_method_called_script_is_text_in_what_is_taken_away(spoiled: Rendered) -> None:
+    """Downloads hold the name as it is, as data; markdown shows it; set as markup it would be found."""
+    root = reading.tree(spoiled.html)
+    cells = [cell for row in reading.downloaded(reading.table(root, "cells")) for cell in row]
+    assert any(cell.endswith(f", {EVIL}") for cell in cells)
+    (drawn,) = [f for f in root.iter("figure") if f.attrib["id"] == "figure-interaction"]
+    assert any(EVIL in row for row in reading.downloaded(drawn))
+    assert "<script" not in spoiled.markdown.replace("\\<", "")
+    unsafe = environment().overlay(autoescape=False).from_string("{{ name }}").render(name=EVIL)
+    assert "script" in [tag for tag, _ in Page(unsafe).tags]
+
+
+def test_names_from_the_table_are_shown_not_run(spoiled: Rendered) -> None:
+    """A student called as markup and a method with an ampersand and dollars are text everywhere."""
+    page = spoiled.html
+    assert "&lt;b&gt;&amp;amp;" in page
     assert "a&amp;b $x$" in page
-    assert not Page(page).of("script")
+    assert "a&b $x$" in [method for row in spoiled.json["figures"]["interaction"]["rows"] for method in row]
+    assert {claim["verdict"] for claim in spoiled.json["claims"]} == {
+        "cannot tell",
+        "supported",
+        "refuted",
+        "not tested",
+    }
 
 
 def test_every_run_has_its_row_and_every_final_run_its_dot(page: str) -> None:
     """53 rows in the table; 50 marks in the interaction plot, each named by its row's number."""
     runs = sample_study.runs()
-    table = page[page.index('<table id="table-runs">') :]
-    rows = re.findall(r'<tr><th scope="row" class="number">(\d+)</th>', re.sub(r"\n", "", table))
+    rows = [row[0] for row in reading.rows(reading.table(reading.tree(page), "runs"))]
     assert rows == [str(number) for number in range(1, 54)]
     dots = re.findall(r'<g class="run" id="interaction-run-(\d+)"><title>Run (\d+): ', page)
     assert [int(run) for run, _ in dots] == [n + 1 for n in range(53) if runs["stage"].iloc[n] == "final"]
@@ -169,8 +209,10 @@ def test_what_tells_runs_apart_has_a_column_where_it_is_told() -> None:
     table = run_table(check_runs(frame, "x"), "test_acc_best")
     headings = [column.heading for column in table.columns]
     assert [name for name in headings if name in plain] == plain
-    assert headings[2:7] == ["Cell", "Teacher's seed", ALPHA, "T", "Others"]
-    kinds = {(row[2].rsplit(", ", 1)[1], row[3], row[6]) for row in table.rows}
+    assert headings[2:5] == ["Cell", "Teacher's seed", "Seed"]
+    others = headings.index("Others")
+    assert headings[others - 2 : others + 2] == [ALPHA, "T", "Others", "Stem"]
+    kinds = {(row[2].rsplit(", ", 1)[1], row[3], row[others]) for row in table.rows}
     assert kinds == {
         ("none", "\N{EN DASH}", "\N{EN DASH}"),
         ("logit", "2", "\N{EN DASH}"),
@@ -189,16 +231,12 @@ def test_a_dot_says_which_run_it_is(page: str) -> None:
 
 def test_published_estimates_stand_beside_ours_where_the_estimand_is_the_same(page: str) -> None:
     """Our +0.21 has the published +0.54 in its row; the contrast that they lack has an en dash."""
-    rows = re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)
-    cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows]
-    found = {
-        row[0]: row[3]
-        for row in cells
-        if row and row[0] in {"ResNet-34, feature", "ResNet-18, logit"} and len(row) == 10
-    }
+    gains = reading.table(reading.tree(page), "gain")
+    assert reading.headings(gains)[3] == "Published (pp)"
+    found = {row[0]: row[3] for row in reading.rows(gains) if row[0] in {"ResNet-34, feature", "ResNet-18, logit"}}
     assert found == {"ResNet-34, feature": "+0.54 [+0.43, +0.65]", "ResNet-18, logit": "\N{EN DASH}"}
     assert "A paper (commit 4ec15c4)" in page
-    alone = render(sample_study.analysis(), sample_study.runs(), replace(sample_study.context(), published=None))
+    alone = render(sample_study.analysis(), sample_study.runs(), replace(sample_study.context(), published=None)).html
     assert "Published runs" not in alone
     assert "Published (pp)" not in alone
 
@@ -208,7 +246,7 @@ def test_only_estimands_of_the_same_rows_are_compared() -> None:
     published = sample_study.published()
     elsewhere = tuple(replace(contrast, subset="no-seed-0") for contrast in published.contrasts)
     context = replace(sample_study.context(), published=replace(published, contrasts=elsewhere))
-    page = render(sample_study.analysis(), sample_study.runs(), context)
+    page = render(sample_study.analysis(), sample_study.runs(), context).html
     assert "+0.54" not in page
     assert "Published (pp)" not in page
 
@@ -267,18 +305,35 @@ def test_intervals_for_other_images_are_a_column() -> None:
 
 def test_a_claim_is_shown_in_its_own_unit_with_its_source_and_caution(page: str) -> None:
     """Nats have four decimals; source, published number and caution stand with the claim they belong to."""
-    rows = re.findall(r'<tr id="claim-\d+">.*?</tr>', page, re.DOTALL)
-    text = [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in rows]
+    root = reading.tree(page)
+    table = reading.table(root, "claims")
+    assert reading.headings(table) == [
+        "Claim", "Verdict", "These runs", "90% interval, margin", "Published runs", "Seeds to settle",
+    ]  # fmt: skip
+    minus, none = "\N{MINUS SIGN}", "\N{EN DASH}"
+    rows = reading.rows(table)
+    assert len(rows) == 7
+    assert rows[0] == [
+        "Feature distillation helps the larger student more.", "? cannot tell", f"+0.10 pp[{minus}0.08, +0.28]",
+        f"[{minus}0.08, +0.28]±0.2 pp", f"+0.10 pp[{minus}0.08, +0.28]cannot tell", "14",
+    ]  # fmt: skip
+    assert rows[3][2:] == ["+0.0702 nats[+0.0645, +0.0759]", "[+0.0645, +0.0759]±0.02 nats", none, none]
+    assert rows[6][1:] == [f"{none} not tested", none, f"{none}±0.2 pp", none, none]
+    words = reading.one(root, ".//details[@id='claims-in-words']")
+    text = [" ".join(" ".join(claim.itertext()).split()) for claim in words.findall("./dl/div")]
     assert len(text) == 7
-    assert "+0.10 pp [\N{MINUS SIGN}0.08, +0.28]" in text[0]
     assert "Caution: Students differ in their teachers too." in text[0]
-    assert "Source: v2 abstract, first finding. Published: v2: \N{MINUS SIGN}0.08 and +0.06 pp." in text[0]
+    assert f"Published: v2: {minus}0.08 and +0.06 pp. Source: v2 abstract, first finding." in text[0]
     assert "Caution" not in text[2]
-    assert "+0.0702 nats [+0.0645, +0.0759]" in text[3]
-    assert [line.split(" above 0, ")[-1] for line in (text[0], text[3])] == ["margin 0.2 pp", "margin 0.02 nats"]
-    assert text[4].endswith("none beyond ±0.2 pp")
-    assert text[5].endswith("at least 5.5, less 0.2 pp")
+    held = [re.search(r"Held against: (.*?)\.(?: |$)", line) for line in text]
+    assert [found[1] if found else "" for found in held] == [
+        *["above 0, margin 0.2 pp"] * 3, "above 0, margin 0.02 nats", "none beyond ±0.2 pp",
+        "at least 5.5, less 0.2 pp", "above 0, margin 0.2 pp",
+    ]  # fmt: skip
+    assert "Holm p 0.416." in text[0]
+    assert "Holm p < 0.001." in text[3]
     assert "Published" not in text[6]
+    assert "Holm p" not in text[6]
 
 
 def test_a_claim_about_several_contrasts_names_the_weakest_in_words(page: str) -> None:
@@ -293,9 +348,9 @@ def test_both_engines_and_their_difference_are_shown(page: str) -> None:
     assert row[:2] == ("primary", "\N{MINUS SIGN}51.83")
     assert row[3:6] == ("5e-15", "0", "1.0000")
     assert row[6] == "the second engine agrees to -1e-8 pp"
-    assert '<table id="table-engines">' in page
-    alone = render(sample_study.singular(), sample_study.runs(), sample_study.context())
-    assert '<table id="table-engines">' not in alone
+    assert '<table id="table-engines" class="data">' in page
+    alone = render(sample_study.singular(), sample_study.runs(), sample_study.context()).html
+    assert 'id="table-engines"' not in alone
     assert "no regular fit with a random part" in alone
 
 
@@ -303,14 +358,27 @@ def test_what_lies_deeper_is_there_and_closed(page: str) -> None:
     """Each drawer is a details element that works without scripts; every further table is in one of them."""
     parsed = Page(page)
     assert all("open" not in attributes for attributes in parsed.of("details"))
-    named = [a["id"] for a in parsed.of("details") if "id" in a]
-    assert named == [f"evidence-{drawer.id}" for drawer in drawers(sample_study.analysis())]
-    inside = {name for drawer in drawers(sample_study.analysis()) for name in (table.id for table in drawer.tables)}
+    opened = drawers(sample_study.analysis(), sample_study.runs(), sample_study.context())
+    named = [a["id"] for a in parsed.of("details")]
+    assert named[0] == "claims-in-words"
+    assert named[1 : len(opened) + 1] == [f"evidence-{drawer.id}" for drawer in opened]
+    models = named[len(opened) + 1 :]
+    assert len(models) == len(sample_study.analysis().models)
+    assert all((name or "").startswith("model-") for name in models)
+    inside = {name for drawer in opened for name in (table.id for table in drawer.tables)}
     assert inside == {
         "curve", "choices", "intervals", "seeds", "power", "emmeans", "variance", "omnibus", "assumptions",
         "effects", "rivals", "pairs", "ablations", "history", "fidelity", "agreement",
     }  # fmt: skip
-    assert all(f'<table id="table-{name}">' in page for name in inside)
+    root = reading.tree(page)
+    closed = [name for details in root.iter("details") for name in reading.ids(details)]
+    assert all(closed.count(f"table-{name}") == 1 for name in inside)
+    assert {name for name in closed if name.startswith("figure-")} == {
+        f"figure-{picture.id}" for drawer in opened for picture in drawer.pictures
+    }
+    assert {picture.id for drawer in opened for picture in drawer.pictures} == {
+        "specification", "power", "variance", "residuals", "efficiency",
+    }  # fmt: skip
 
 
 def test_an_empty_drawer_is_left_out() -> None:
@@ -318,12 +386,26 @@ def test_an_empty_drawer_is_left_out() -> None:
     analysis = sample_study.analysis()
     main = tuple(c for c in analysis.contrasts if c.family in ("gains", "moderation"))
     poor = replace(analysis, contrasts=main, fidelity=(), history=(), multiverse=(), choices=(), rivals=())
-    assert {drawer.id for drawer in drawers(poor)} == {"intervals", "power", "means", "effects"}
+    left = {drawer.id for drawer in drawers(poor, sample_study.runs(), sample_study.context())}
+    assert left == {"intervals", "power", "means", "variances", "effects", "efficiency"}
+    bare = replace(poor, diagnostics=(), assumptions=(), variance_components=(), emmeans=(), omnibus=())
+    left = {drawer.id for drawer in drawers(bare, sample_study.runs(), sample_study.context())}
+    assert left == {"intervals", "power", "effects"}
+
+
+def test_curves_open_a_drawer_of_their_own() -> None:
+    """Where runs came with their histories there is one more drawer, with the figure of training."""
+    with_curves = replace(sample_study.context(), curves=sample_study.curves())
+    opened = drawers(sample_study.analysis(), sample_study.runs(), with_curves)
+    assert [p.id for drawer in opened if drawer.id == "training" for p in drawer.pictures] == ["convergence"]
+    without = drawers(sample_study.analysis(), sample_study.runs(), sample_study.context())
+    assert "training" not in [drawer.id for drawer in without]
 
 
 def test_further_tables_say_what_the_analysis_says() -> None:
     """One row of each, in words and with the digits of its unit."""
-    found = {table.id: table.rows for drawer in drawers(sample_study.analysis()) for table in drawer.tables}
+    opened = drawers(sample_study.analysis(), sample_study.runs(), sample_study.context())
+    found = {table.id: table.rows for drawer in opened for table in drawer.tables}
     minus, none = "\N{MINUS SIGN}", "\N{EN DASH}"
     assert found["curve"][0] == ("feature", "3", "2", "0", "+0.09", "+0.41")
     assert found["choices"][0] == (
@@ -366,8 +448,8 @@ def test_an_error_rate_is_shown_as_one_minus_itself() -> None:
     frame["error"] = 1 - frame["test_acc_best"]
     runs = check_runs(frame, "errors.csv", Metric("error", higher_is_better=False))
     analysis = replace(sample_study.analysis(), metric="error", higher_is_better=False)
-    page = render(analysis, runs, sample_study.context())
-    best = render(sample_study.analysis(), sample_study.runs(), sample_study.context())
+    page = render(analysis, runs, sample_study.context()).html
+    best = render(sample_study.analysis(), sample_study.runs(), sample_study.context()).html
     assert "1 - error (%)" in page
     assert "Cells: 1 - error over seeds" in page
     assert re.findall(r"<title>Run .*?</title>", page) == re.findall(r"<title>Run .*?</title>", best)
@@ -378,16 +460,14 @@ def test_each_verdict_is_a_word(page: str) -> None:
     """Verdicts are words in the page, so that neither colour nor shape is needed to read them."""
     body = page[page.index("<body>") :]
     words = re.findall(r'<span class="pill [a-z-]+"><span aria-hidden="true">.</span> ([a-z ]+)</span>', body)
-    assert words == [
-        *["cannot tell"] * 2,
-        *["cannot tell", "cannot tell", "supported", "supported", "refuted", "supported", "not tested"],
-    ]
+    each = ["cannot tell", "cannot tell", "supported", "supported", "refuted", "supported", "not tested"]
+    assert words == [*["cannot tell"] * 2, *each, *each]  # cards, the claims table, and each claim in words
 
 
 def test_a_verification_is_told_with_the_answer() -> None:
     """The verdict of `harness verify` stands in the answer."""
     context = replace(sample_study.context(), verification=Verification("FAIL", "Two cells differ."))
-    page = render(sample_study.analysis(), sample_study.runs(), context)
+    page = render(sample_study.analysis(), sample_study.runs(), context).html
     assert page.index("Verification: FAIL.") < page.index('<section id="claims">')
     assert "Two cells differ." in page
 
@@ -405,7 +485,7 @@ def test_the_same_input_gives_the_same_bytes(page: str) -> None:
     code = (
         "import hashlib, sys, matplotlib; sys.path[:0] = sys.argv[1:]; import sample_study as s;"
         "from report.render import render; matplotlib.rcParams['font.size'] = 30;"
-        "print(hashlib.sha256(render(s.analysis(), s.runs(), s.context()).encode()).hexdigest())"
+        "print(hashlib.sha256(render(s.analysis(), s.runs(), s.context()).html.encode()).hexdigest())"
     )
     command = [sys.executable, "-c", code, str(FOLDER), str(FOLDER.parents[1])]
     others = [
@@ -418,26 +498,29 @@ def test_the_same_input_gives_the_same_bytes(page: str) -> None:
 
 def test_the_page_is_small(page: str) -> None:
     """Far below 2 MB."""
-    assert len(page.encode()) < 300_000
+    assert len(page.encode()) < 400_000
 
 
-def test_markdown_has_answer_banner_claims_and_gains() -> None:
+def test_markdown_has_answer_banner_counts_and_claims() -> None:
     """The short form says the same, with what markdown would take for markup made harmless."""
     context = replace(sample_study.context(), title="A <b>bold</b> | title")
-    text = render_markdown(sample_study.analysis(), context)
+    text = render(sample_study.analysis(), sample_study.runs(), context).markdown
     assert text.startswith("# A \\<b\\>bold\\</b\\> \\| title\n\n> **These are digits")
     assert "These runs cannot tell whether" in text
     shown = "supported | +0.21 \\[+0.08, +0.34\\] pp | \\< 0.001 | above 0, margin 0.2 pp |"
     assert f"| Feature distillation helps. | {shown}" in text
     assert "+0.0702 \\[+0.0645, +0.0759\\] nats" in text
-    assert "| ResNet-34, feature | +0.21 |" in text
+    assert "7 claims: 3 supported, 1 refuted, 2 cannot tell, 1 not tested. Those that were tested:" in text
+    assert "CIFAR-100" not in text  # the claim that was not tested
+    assert "50 runs analysed." in text
 
 
 def test_json_holds_the_numbers_unrounded() -> None:
     """Machines get every estimate as it is; the object is plain JSON."""
-    data = json.loads(json.dumps(render_json(sample_study.analysis(), sample_study.context()), allow_nan=False))
+    rendered = render(sample_study.analysis(), sample_study.runs(), sample_study.context())
+    data = json.loads(json.dumps(rendered.json, allow_nan=False))
     assert data["answer"] == list(sample_study.analysis().answer)
-    assert data["schema"] == "kdcap.report/2"
+    assert data["schema"] == "kdcap.report/3"
     assert [row["estimate_pp"] for row in data["moderation"]] == [0.10, 0.08, 0.02]
     assert len(data["gains"]) == 12
     assert data["claims"][6]["verdict"] == "not tested"
