@@ -13,7 +13,7 @@ from analysis.results import Analysis
 from analysis.runs.frame import accuracy
 from analysis.runs.metric import Metric
 from report.estimands import means_that_count
-from report.figures.canvas import Look, Picture, bare, canvas, method_looks
+from report.figures.canvas import Datum, Look, Picture, bare, canvas, method_looks
 from report.figures.svg import COLOURS, inline_svg
 from report.numbers import number
 from report.tables import numbered
@@ -73,20 +73,16 @@ def interaction(analysis: Analysis, runs: pd.DataFrame) -> Picture:
         "Parallel lines mean equal gains; if capacity moderates the effect, they fan out. "
         "Grey lines join runs of one seed."
     )
-    head = ("run", "teacher", "teacher_seed", "student", "method", "seed", "accuracy_pct")
-    data = tuple(
-        (
-            row["number"],
-            row["teacher"],
-            row["teacher_seed"] if pd.notna(row["teacher_seed"]) else None,
-            row["student"],
-            row["method"],
-            row["seed"],
-            row["accuracy_pct"],
-        )
-        for row in final.to_dict("records")
-    )
-    return Picture("interaction", TITLE, svg, caption, head, data)
+    return Picture("interaction", TITLE, svg, caption, RUN_HEAD, run_data(final))
+
+
+RUN_HEAD = ("run", "teacher", "teacher_seed", "student", "method", "seed", "accuracy_pct")
+
+
+def run_data(final: pd.DataFrame) -> tuple[tuple[Datum, ...], ...]:
+    """Data of runs under `RUN_HEAD`: numbered rows with their `accuracy_pct`."""
+    rows = final[["number", *RUN_HEAD[1:]]].astype(object)
+    return tuple(rows.where(rows.notna(), None).itertuples(index=False, name=None))
 
 
 def smaller_first(analysis: Analysis, students: set[str]) -> list[str]:

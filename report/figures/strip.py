@@ -16,7 +16,7 @@ from analysis.runs.content import flagged_runs, selection_winners
 from analysis.runs.frame import accuracy
 from analysis.runs.metric import Metric
 from report.figures.canvas import Look, Picture, bare, canvas, method_looks
-from report.figures.interaction import smaller_first
+from report.figures.interaction import RUN_HEAD, run_data, smaller_first
 from report.figures.svg import COLOURS, inline_svg
 from report.numbers import number
 from report.tables import numbered
@@ -113,25 +113,12 @@ def strip(analysis: Analysis, runs: pd.DataFrame) -> Picture:
             bottom -= TICKS
         axes.set_xlabel(f"{metric_name(analysis)} (%)")
         svg = inline_svg(figure, "strip", TITLE, _description(students), _tooltips(final, notes))
-    head = (
-        "run", "teacher", "teacher_seed", "student", "method", "seed", "accuracy_pct", "cell_mean_pct",
-        "chose_hyperparameters", "note",
-    )  # fmt: skip
+    head = (*RUN_HEAD, "cell_mean_pct", "chose_hyperparameters", "note")
     means = {(cell.teacher, cell.student, cell.method): cell.mean_pct for cell in analysis.cells}
+    cells = zip(final["teacher"], final["student"], final["method"], strict=True)
     data = tuple(
-        (
-            row["number"],
-            row["teacher"],
-            row["teacher_seed"] if pd.notna(row["teacher_seed"]) else None,
-            row["student"],
-            row["method"],
-            row["seed"],
-            row["accuracy_pct"],
-            means[row["teacher"], row["student"], row["method"]],
-            "yes" if row["number"] in winners else "no",
-            notes.get(row["number"]),
-        )
-        for row in final.to_dict("records")
+        (*run, means[cell], "yes" if run[0] in winners else "no", notes.get(number))
+        for run, cell, number in zip(run_data(final), cells, final["number"], strict=True)
     )
     hollow = bool(winners.intersection(final["number"]))
     return Picture("strip", TITLE, svg, _caption(analysis, students, hollow=hollow), head, data)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ET
 from itertools import pairwise
 from typing import Any
 
 import pandas as pd
 import pytest
+from drawing import SVG, parsed
 
 from report.figures.canvas import Picture
 from report.figures.convergence import LATE_POINTS, LINE, POINTS, convergence
 from report.figures.svg import COLOURS
-
-SVG = "{http://www.w3.org/2000/svg}"
 
 
 def run(
@@ -58,11 +56,6 @@ def drawn(curves: pd.DataFrame) -> Picture:
     picture = convergence(curves)
     assert picture is not None
     return picture
-
-
-def parsed(picture: Picture) -> ET.Element:
-    """The figure's root element; raises unless it is well-formed."""
-    return ET.fromstring(picture.svg)  # noqa: S314 - our own renderer wrote it
 
 
 def labels(picture: Picture) -> dict[str, list[tuple[float, float]]]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
 from itertools import pairwise
 
 import pandas as pd
 import pytest
+from drawing import SVG, parsed
 
 from analysis.runs.table import check_runs
 from report.figures.canvas import WIDTH, Picture
 from report.figures.coverage import MARKS, NAMED, PITCH, coverage
 from report.figures.svg import COLOURS
 
-SVG = "{http://www.w3.org/2000/svg}"
 Line = tuple[str, str, int | None, str, str, str, int, str, str]
 
 
@@ -48,11 +47,6 @@ def drawn(table: pd.DataFrame, flagged: dict[int, str] | None = None) -> Picture
     picture = coverage(table, flagged)
     assert picture is not None
     return picture
-
-
-def parsed(picture: Picture) -> ET.Element:
-    """The figure's root element; raises unless it is well-formed."""
-    return ET.fromstring(picture.svg)  # noqa: S314 - our own renderer wrote it
 
 
 def marks(picture: Picture) -> dict[str, tuple[float, float]]:

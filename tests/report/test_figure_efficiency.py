@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import xml.etree.ElementTree as ET
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 import sample_study
+from drawing import SVG, parsed, texts
 
 from analysis.results import Analysis, EmMean
 from analysis.runs.table import check_runs
@@ -19,7 +19,6 @@ from report.figures.efficiency import LETTERS, PANEL, efficiency
 from report.figures.svg import COLOURS
 from report.numbers import MISSING
 
-SVG = "{http://www.w3.org/2000/svg}"
 SIZES = {"resnet18": (170_000, 0.0011), "resnet34": (340_000, 0.0023), "resnet50": (380_000, 0.0026),
          "resnet101": (680_000, 0.0049)}  # fmt: skip
 LATENCY_MS = {"resnet18": 1.0, "resnet34": 1.8, "resnet50": 5.5, "resnet101": 12.0}
@@ -47,16 +46,6 @@ def drawn(analysis: Analysis, runs: pd.DataFrame) -> Picture:
 
 PUBLISHED = drawn(sample_study.analysis(), sample_study.runs())  # of known architectures, without sizes or times
 TRAINED = drawn(sample_study.analysis(), checked(timed()))
-
-
-def parsed(picture: Picture) -> ET.Element:
-    """The figure's root element; raises unless it is well-formed."""
-    return ET.fromstring(picture.svg)  # noqa: S314 - our own renderer wrote it
-
-
-def texts(picture: Picture) -> list[str]:
-    """What can be read in the figure, line by line."""
-    return [element.text or "" for element in parsed(picture).iter(f"{SVG}text")]
 
 
 def marks(picture: Picture, panel: str) -> dict[int, tuple[float, float]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ET
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import sample_study
+from drawing import SVG, parsed
 
 from analysis.claims.judge import evidence_of
 from analysis.claims.verdict import Rule, judge
@@ -20,7 +20,6 @@ from report.figures.equivalence import equivalence
 from report.figures.forest import forest
 from report.figures.svg import COLOURS
 
-SVG = "{http://www.w3.org/2000/svg}"
 MARGIN_PP = 0.2
 
 
@@ -32,11 +31,6 @@ def drawn(analysis: Analysis) -> Picture:
 
 
 DRAWN = drawn(sample_study.analysis())
-
-
-def parsed(picture: Picture) -> ET.Element:
-    """The figure's root element; raises unless it is well-formed."""
-    return ET.fromstring(picture.svg)  # noqa: S314 - our own renderer wrote it
 
 
 def texts(picture: Picture) -> list[str]:

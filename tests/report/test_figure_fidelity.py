@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ET
 from dataclasses import replace
 from itertools import pairwise
 
 import pandas as pd
 import pytest
 import sample_study
+from drawing import SVG, parsed, texts
 
 from analysis.results import Analysis
 from analysis.runs.table import check_runs
@@ -17,7 +17,6 @@ from report.figures.canvas import Picture
 from report.figures.fidelity import LABEL, LETTERS, _apart, fidelity
 from report.figures.svg import COLOURS
 
-SVG = "{http://www.w3.org/2000/svg}"
 MEASURES = ("agreement", "kl_t1", "kl_t4")
 
 
@@ -44,16 +43,6 @@ def drawn(analysis: Analysis, rows: pd.DataFrame) -> Picture:
 
 
 PICTURE = drawn(sample_study.analysis(), frame())
-
-
-def parsed(picture: Picture) -> ET.Element:
-    """The figure's root element; raises unless it is well-formed."""
-    return ET.fromstring(picture.svg)  # noqa: S314 - our own renderer wrote it
-
-
-def texts(picture: Picture) -> list[str]:
-    """What can be read in the figure, line by line."""
-    return [element.text or "" for element in parsed(picture).iter(f"{SVG}text")]
 
 
 def dots(picture: Picture) -> dict[int, list[tuple[float, float]]]:

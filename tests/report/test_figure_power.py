@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-import xml.etree.ElementTree as ET
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import sample_study
+from drawing import SVG, parsed, texts
 
 from analysis.results import Analysis, PowerPoint, SeedsNeeded
 from report.figures.canvas import Picture
 from report.figures.power import NAME, PANELS, power
 from report.figures.svg import COLOURS
 
-SVG = "{http://www.w3.org/2000/svg}"
 FEATURE, LOGIT = sample_study.FEATURE, sample_study.LOGIT
 SEEDS = (2, 5, 10, 50)
 POWERS = {0.1: (0.1, 0.2, 0.3, 0.6), 0.2: (0.2, 0.5, 0.8, 1.0), 0.4: (0.5, 0.9, 1.0, 1.0)}  # by effect in pp
@@ -50,16 +49,6 @@ def drawn(*rows: PowerPoint) -> Picture:
     picture = power(study(*rows))
     assert picture is not None
     return picture
-
-
-def parsed(picture: Picture) -> ET.Element:
-    """The figure's root element; raises unless it is well-formed."""
-    return ET.fromstring(picture.svg)  # noqa: S314 - our own renderer wrote it
-
-
-def texts(picture: Picture) -> list[str]:
-    """What can be read in the figure, line by line."""
-    return [element.text or "" for element in parsed(picture).iter(f"{SVG}text")]
 
 
 def marks(picture: Picture) -> list[tuple[float, float]]:

@@ -10,13 +10,13 @@ from statistics import NormalDist
 
 import pytest
 import sample_study
+from drawing import SVG, marks, parsed, texts
 
 from analysis.results import Analysis, Assumption, Diagnostic, VarianceComponent
 from report.figures.canvas import Picture
 from report.figures.residuals import LETTERS, TOOLTIPS, residuals
 from report.figures.svg import COLOURS
 
-SVG = "{http://www.w3.org/2000/svg}"
 CELLS = ("resnet18:none", "resnet34>resnet18:logit", "resnet50>resnet34:feature")
 MINUS = "\N{MINUS SIGN}"
 
@@ -53,22 +53,6 @@ def drawn(*rows: Diagnostic) -> Picture:
     picture = residuals(study(*rows))
     assert picture is not None
     return picture
-
-
-def parsed(picture: Picture) -> ET.Element:
-    """The figure's root element; raises unless it is well-formed."""
-    return ET.fromstring(picture.svg)  # noqa: S314 - our own renderer wrote it
-
-
-def texts(picture: Picture) -> list[str]:
-    """What can be read in the figure, line by line."""
-    return [element.text or "" for element in parsed(picture).iter(f"{SVG}text")]
-
-
-def marks(picture: Picture) -> list[ET.Element]:
-    """The runs' marks: the upper panel's in the order of the data, then the lower's."""
-    groups = [e for e in parsed(picture).iter(f"{SVG}g") if e.attrib.get("class") == "run"]
-    return [next(group.iter(f"{SVG}use")) for group in groups]
 
 
 def ranks(picture: Picture) -> list[ET.Element]:

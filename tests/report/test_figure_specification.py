@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import sample_study
+from drawing import SVG, parsed, texts
 
 from analysis.results import Analysis, Choice, Specification
 from analysis.runs.layout import layout_of
@@ -20,7 +20,6 @@ from report.figures.canvas import Picture
 from report.figures.specification import BOLD_LETTERS, CHOICES, LETTERS, OPTIONS, specification
 from report.figures.svg import COLOURS
 
-SVG = "{http://www.w3.org/2000/svg}"
 MINUS = "\N{MINUS SIGN}"
 LINE = re.compile(r"M ([\d.]+) ([\d.]+) L ([\d.]+) ([\d.]+)")
 
@@ -45,16 +44,6 @@ def drawn(*rows: Specification) -> Picture:
     picture = specification(study(*rows))
     assert picture is not None
     return picture
-
-
-def parsed(picture: Picture) -> ET.Element:
-    """The figure's root element; raises unless it is well-formed."""
-    return ET.fromstring(picture.svg)  # noqa: S314 - our own renderer wrote it
-
-
-def texts(picture: Picture) -> list[str]:
-    """What can be read in the figure, line by line."""
-    return [element.text or "" for element in parsed(picture).iter(f"{SVG}text")]
 
 
 def medians(picture: Picture) -> dict[str, float]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import sample_study
+from drawing import SVG, parsed
 
 from analysis.results import Analysis, Cell
 from analysis.runs.metric import Metric
@@ -17,13 +18,7 @@ from report.figures.canvas import Picture
 from report.figures.strip import strip
 from report.figures.svg import COLOURS
 
-SVG = "{http://www.w3.org/2000/svg}"
 DRAWN = strip(sample_study.analysis(), sample_study.runs())
-
-
-def parsed(picture: Picture) -> ET.Element:
-    """The figure's root element; raises unless it is well-formed."""
-    return ET.fromstring(picture.svg)  # noqa: S314 - our own renderer wrote it
 
 
 def texts(picture: Picture) -> list[str]:

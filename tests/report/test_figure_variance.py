@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-import xml.etree.ElementTree as ET
 from dataclasses import replace
 
 import pytest
 import sample_study
+from drawing import SVG, marks, parsed, texts
 
 from analysis.results import Analysis, VarianceComponent
 from report.figures.canvas import Picture
 from report.figures.svg import COLOURS
 from report.figures.variance import LETTERS, variance
-
-SVG = "{http://www.w3.org/2000/svg}"
 
 
 def component(
@@ -48,22 +46,6 @@ def drawn(*components: VarianceComponent) -> Picture:
     picture = variance(study(*components))
     assert picture is not None
     return picture
-
-
-def parsed(picture: Picture) -> ET.Element:
-    """The figure's root element; raises unless it is well-formed."""
-    return ET.fromstring(picture.svg)  # noqa: S314 - our own renderer wrote it
-
-
-def texts(picture: Picture) -> list[str]:
-    """What can be read in the figure, line by line."""
-    return [element.text or "" for element in parsed(picture).iter(f"{SVG}text")]
-
-
-def marks(picture: Picture) -> list[ET.Element]:
-    """The estimates' marks in the order of the data."""
-    groups = [e for e in parsed(picture).iter(f"{SVG}g") if e.attrib.get("class") == "run"]
-    return [next(group.iter(f"{SVG}use")) for group in groups]
 
 
 def test_the_picture_tells_its_numbers_to_those_who_do_not_see_it() -> None:

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ET
 from dataclasses import replace
 from importlib import resources
 
 import pandas as pd
 import pytest
 import sample_study
+from drawing import SVG, parsed
 
 from analysis.runs.table import check_runs
-from report.figures.canvas import Picture
 from report.figures.forest import forest
 from report.figures.interaction import _seed_lines, interaction
 from report.figures.svg import COLOURS
 
-SVG = "{http://www.w3.org/2000/svg}"
 PICTURES = {
     "forest": forest(sample_study.analysis(), sample_study.published()),
     "interaction": interaction(sample_study.analysis(), sample_study.runs()),
 }
-
-
-def parsed(picture: Picture) -> ET.Element:
-    """The figure's root element; raises unless it is well-formed."""
-    return ET.fromstring(picture.svg)  # noqa: S314 - our own renderer wrote it
 
 
 @pytest.mark.parametrize("name", PICTURES)
