@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
@@ -172,12 +173,19 @@ def _need(holds: bool, otherwise: str) -> None:
 def _typed(texts: pd.Series[str], kind: str) -> pd.Series[Any]:
     """Values of a column; numbers are Python's, whose floats are what was written, to the last digit."""
     if kind == "float":
-        return texts.map(float)
+        return texts.map(_finite)
     if kind == "int":
         return texts.map(int)
     if kind == "int | None":
         return pd.Series([int(text) if text else None for text in texts], index=texts.index, dtype="Int64")
     return texts
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"expected a finite number, found {text}")
+    return number
 
 
 def _keys(table: pd.DataFrame, columns: list[str]) -> list[tuple[str, ...]]:

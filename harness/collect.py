@@ -11,7 +11,7 @@ from harness import __version__
 from harness.beside import CoverageRow, CurveRow
 from harness.correctness import write_correct
 from harness.errors import StoreError
-from harness.files import write_json, write_whole
+from harness.files import sha256_of_file, write_json, write_whole
 from harness.selection import read_selected
 from harness.store import record as records
 from harness.store.record import RunRecord
@@ -23,6 +23,7 @@ from harness.tables import write_table
 from harness.workspace import Workspace
 
 CHECKPOINT = "best-validation"  # the weights that a record reports by `best_epoch` and `test_best`
+RUNS_SHA256 = "runs_sha256"  # in environment.json: the table that it belongs to
 OWN_COLUMN = ("alpha", "temperature")  # hyperparameters that runs.csv gives a column; others share one
 
 
@@ -120,7 +121,8 @@ def collect(study: Study, workspace: Workspace, *, partial: bool) -> Collected:
     write_table(workspace.coverage, coverage)
     write_whole(workspace.convergence, _convergence(found))
     write_json(workspace.metrics, _metrics(found, len(distinct)))
-    write_json(workspace.environment, _environment(study, workspace.profile, list(distinct.values())))
+    facts = _environment(study, workspace.profile, list(distinct.values()))
+    write_json(workspace.environment, facts | {RUNS_SHA256: sha256_of_file(workspace.runs_table)})
     return Collected(len(found), len(distinct), tuple(left_out))
 
 

@@ -18,6 +18,7 @@ from analysis.runs.table import finals
 from harness.analysis_files import read_analysis
 from harness.beside import read_coverage, read_curves
 from harness.claims import read_claims
+from harness.collect import RUNS_SHA256
 from harness.errors import KdcapError
 from harness.files import sha256_of_file, write_json, write_whole
 from harness.provenance import provenance
@@ -31,7 +32,7 @@ DIGITS = "These are digits, and small networks: a test of the pipeline, not evid
 
 
 def write_report(
-    runs: Path, analysis: Path, page: Path, *, title: str, workspace: Workspace | None, banner: str | None
+    runs: Path, analysis: Path, page: Path, *, title: str, workspace: Workspace | None = None, evidence: bool = True
 ) -> Sequence[Path]:
     """Render a report and write its three files.
 
@@ -41,13 +42,13 @@ def write_report(
         page: The page; the .md and .json go beside it.
         title: Heading of the page.
         workspace: Files of its profile; None for a table that belongs to no profile.
-        banner: What these numbers are not; empty if nothing, None to go by the data set.
+        evidence: Whether the profile says that its numbers are evidence, and no test of the pipeline.
 
     Returns:
         The files.
 
     Raises:
-        KdcapError: A file is missing or damaged.
+        KdcapError: A file is missing or damaged, or the table is of another profile.
         analysis.errors.TableError: The runs table cannot be read.
     """
     if not runs.is_file():
@@ -55,13 +56,19 @@ def write_report(
     found = read_analysis(analysis)
     table = read_runs(runs, Metric(found.metric, found.higher_is_better))
     digest = sha256_of_file(runs)
-    dataset = table["dataset"].iloc[0]
+    dataset, profile = table["dataset"].iloc[0], table["profile"].iloc[0]
+    if workspace is not None and profile not in ("", workspace.profile):
+        raise KdcapError(
+            f"{runs}: expected runs of profile {workspace.profile}, found those of {profile}; leave --profile out, or "
+            "name the profile that they belong to."
+        )
     context = ReportContext(
         title=title,
-        profile=table["profile"].iloc[0],
+        profile=profile,
         dataset=dataset or "dataset not named",
-        banner=DIGITS if banner is None and dataset == "digits" else banner or "",
-        environment=_environment(runs.parent / "environment.json")
+        banner=banner_of(dataset, profile, evidence=evidence),
+        environment=_environment(runs.parent / "environment.json", digest)
+        | _published_facts(digest)
         | {"Runs table, SHA-256": digest}
         | provenance(runs, workspace),
         verification=_verification(runs.parent / "verdict.json", digest),
@@ -76,11 +83,34 @@ def write_report(
     return [page, page.with_suffix(".md"), page.with_suffix(".json")]
 
 
-def banner_of(profile: str, *, evidence: bool) -> str:
-    """What the numbers of a profile are not; empty for the published study."""
-    if not evidence:
+def banner_of(dataset: str, profile: str, *, evidence: bool) -> str:
+    """What the numbers of a table are not; empty where they are the published study's, or say of themselves nothing.
+
+    Args:
+        dataset: As the table gives it.
+        profile: Likewise.
+        evidence: Whether its profile calls it evidence.
+    """
+    if dataset == "digits":
         return DIGITS
-    return "" if profile == "paper" else f"Profile {profile}: not the published study, but one that goes beyond it."
+    if not evidence:
+        return f"Profile {profile} is a test of the pipeline: these numbers are no evidence."
+    return "" if profile in ("", "paper") else f"Profile {profile}: a study of its own, not the published one."
+
+
+def _published_facts(digest: str) -> dict[str, str]:
+    """Where the published runs come from, if these are they."""
+    card = read_card(find_reference(PUBLISHED))
+    if card.runs_sha256 != digest:
+        return {}
+    return {
+        "source": card.source.title,
+        "location": f"{card.source.location}, {card.source.version}",
+        "licence of the runs": card.source.licence,
+        "hardware": card.environment.hardware,
+        "software": card.environment.software,
+        "precision": card.environment.precision,
+    }
 
 
 def _published(found: Analysis, digest: str) -> Published | None:
@@ -104,13 +134,13 @@ def _published(found: Analysis, digest: str) -> Published | None:
     return Published(source, DEFAULT_MARGIN_PP, tuple(there.contrasts), claims)
 
 
-def _environment(path: Path) -> dict[str, str]:
-    """What `harness collect` noted of the machine; empty for runs that came without."""
+def _environment(path: Path, digest: str) -> dict[str, str]:
+    """What `harness collect` noted of the machine, if it noted it of this very table; empty otherwise."""
     found = _read_object(path)
     for name, value in found.items():
         if not isinstance(value, str):
             raise KdcapError(f"{path}: expected text for {name}, found {value!r}; run `harness collect` again.")
-    return found
+    return found if found.pop(RUNS_SHA256, None) == digest else {}
 
 
 def _verification(path: Path, digest: str) -> Verification | None:

@@ -179,12 +179,12 @@ def budget_table(analysis: Analysis, runs: pd.DataFrame) -> Table:
     columns += [
         ("Best by estimate", False, lambda s: s.best.method),
         (
-            "Mean (%)",
+            "Mean, 95% interval (%)",
             True,
             lambda s: estimate(s.best.mean_pct, s.best.ci_low_pct, s.best.ci_high_pct, "pct"),
         ),
         ("Next best", False, lambda s: MISSING if s.next_best is None else s.next_best.method),
-        ("Best minus next (pp)", True, lambda s: _difference_shown(s.difference)),
+        ("Best minus next, unadjusted 95% interval (pp)", True, lambda s: _difference_shown(s.difference)),
         ("p (Holm)", True, lambda s: number(None if s.difference is None else s.difference.p, "p")),
         ("Told apart?", False, _verdict_shown),
         ("Best smaller student, by estimate", False, _smaller_shown),

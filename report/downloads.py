@@ -10,7 +10,7 @@ from report.figures.canvas import Datum, Picture
 from report.numbers import MINUS, MISSING
 from report.tables import Table
 
-FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes for a formula
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for a formula
 
 
 def table_csv(table: Table) -> str:

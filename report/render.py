@@ -101,7 +101,8 @@ def _markdown(analysis: Analysis, context: ReportContext) -> str:
         parts.append(f"**Verification:** {markdown.escape(numbers.typeset(told))}")
     parts.append(f"{words.claim_counts(analysis.claims)} Those that were tested:")
     tested = [claim for claim in analysis.claims if claim.verdict != "not tested"]
-    parts.append(markdown.table(tables.claim_table(dataclasses.replace(analysis, claims=tuple(tested)))))
+    short = tables.claim_table(dataclasses.replace(analysis, claims=tuple(tested)))
+    parts.append(markdown.table(tables.without(short, "Published with it")))  # prose; the page has it
     parts.append(f"{analysis.n_runs} runs analysed. The page has the evidence, the limits and every run.")
     return "\n\n".join(parts) + "\n"
 

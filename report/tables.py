@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -23,7 +23,7 @@ from report.estimands import (
     plain_model,
     that_count,
 )
-from report.numbers import MISSING, effect_unit, estimate, interval, number
+from report.numbers import MISSING, effect_unit, estimate, interval, number, typeset
 from report.words import (
     architecture,
     cell_name,
@@ -60,6 +60,10 @@ class Linked(str):
 Spec = tuple[str, bool, Callable[[Row], str]]  # heading, whether numeric, what a row shows there
 
 ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
+RUNS_CAPTION = (
+    "Every row of the runs table, numbered by stage, teacher, student, method, setting and seed; that is not the order "
+    "of the file's lines."
+)
 DIGEST_LENGTH = 12  # hex digits: enough to find a file by, short enough to read
 
 
@@ -174,7 +178,7 @@ def contrast_table(
         ("df", True, lambda c: degrees(c.df, c.df_method)),
         ("p", True, lambda c: number(c.p, "p")),
         ("p (Holm)", True, lambda c: number(c.p_holm, "p")),
-        ("Runs", True, lambda c: number(c.n, "plain")),
+        ("Runs or gains", True, lambda c: number(c.n, "plain")),
         ("Model", False, lambda c: Linked(plain_model(c.model), model_anchor(c))),
     ]
     if any(beside_it(row, theirs) for row in rows):
@@ -197,9 +201,17 @@ def claim_table(analysis: Analysis) -> Table:
             ("Held against", False, held_against),
             ("90% interval", True, lambda c: interval(c.ci90_low, c.ci90_high, effect_unit(c.unit))),
             ("Seeds to settle", True, seeds_to_settle),
+            ("Published with it", False, lambda c: typeset(c.published) or MISSING),
         ],
         analysis.claims,
     )
+
+
+def without(table: Table, heading: str) -> Table:
+    """The table less one column."""
+    at = [column.heading for column in table.columns].index(heading)
+    rows = tuple((*row[:at], *row[at + 1 :]) for row in table.rows)
+    return replace(table, columns=(*table.columns[:at], *table.columns[at + 1 :]), rows=rows)
 
 
 def claim_estimate(claim: Claim) -> str:
@@ -300,7 +312,7 @@ def omnibus_table(analysis: Analysis) -> Table:
 
 
 def run_table(runs: pd.DataFrame, metric: str) -> Table:
-    """Every row of a checked runs table, accuracies in percent, in the table's own order.
+    """Every row of a checked runs table, accuracies in percent, in canonical order.
 
     Args:
         runs: The checked table.
@@ -333,11 +345,13 @@ def run_table(runs: pd.DataFrame, metric: str) -> Table:
         columns.insert(3, ("Teacher's seed", True, lambda r: number(r["teacher_seed"], "plain")))
     if metric not in ACCURACIES:
         columns.append((f"{metric} (%)", True, lambda r: percent(r[metric])))
+    if runs["run_id"].any():
+        columns.append(("Run folder", False, lambda r: r["run_id"] or MISSING))
     if runs["weights_sha256"].any():
         columns.append(("Weights (SHA-256)", False, lambda r: r["weights_sha256"][:DIGEST_LENGTH] or MISSING))
     rows = numbered(runs, runs).astype(object)
     records = rows.where(rows.notna(), None).to_dict("records")
-    return build("runs", "Every row of the runs table.", columns, records, lambda r: f"run-{r['number']}")
+    return build("runs", RUNS_CAPTION, columns, records, lambda r: f"run-{r['number']}")
 
 
 def numbered(rows: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:

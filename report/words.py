@@ -30,7 +30,7 @@ LIMITS = (
     "An effect that is significant for one student and not for the other is no evidence of a difference "
     "between them. Only the moderation estimates compare students.",
     "Intervals express how results vary with the seed, on these test images; other images add noise of their own, "
-    "which only columns headed “other images” count.",
+    "which columns headed “other images” count, where there are any.",
     "Architectures differ in more than capacity, and a few of them make no curve: nothing here says what "
     "another size, family, dataset or training recipe would show.",
 )

@@ -92,7 +92,7 @@ def suspected_copies(runs: pd.DataFrame) -> tuple[str, ...]:
 
 
 def flagged_runs(runs: pd.DataFrame) -> dict[int, str]:
-    """Rows that a reader should not take for one more independent run, and why.
+    """Rows that a reader should look at twice, and why.
 
     Args:
         runs: The whole checked table.

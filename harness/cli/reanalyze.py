@@ -51,5 +51,5 @@ def reanalyze(
     page = out / "report.html"
     if not json:
         runs = find_reference(PUBLISHED) / RUNS
-        write_report(runs, out, page, title=PUBLISHED_TITLE, workspace=None, banner="")
+        write_report(runs, out, page, title=PUBLISHED_TITLE)
     show(result, out, json=json, where=f"{out}, with the report {page.name}")

@@ -41,20 +41,20 @@ def report(
       harness report --open                                  and look at it
       harness report --runs mine.csv --out mine.html         your own runs, after `harness analyze`
     """  # noqa: D301 - click keeps the line breaks behind a real backspace character
-    from harness.reporting import banner_of, write_report
+    from harness.reporting import write_report
     from harness.study.load import load_study, resolve_profile
     from harness.workspace import Workspace
 
-    workspace = banner = None
+    workspace, evidence = None, True
     if runs is None or profile is not None:
         profile = resolve_profile(profile)
-        workspace, banner = Workspace(profile), banner_of(profile, evidence=load_study(profile).evidence)
+        workspace, evidence = Workspace(profile), load_study(profile).evidence
         runs, analysis = runs or workspace.runs_table, analysis or workspace.analysis
     analysis = analysis or runs.parent / "analysis"
     page = out or analysis.parent / "report.html"
     if page.suffix != ".html":
         raise KdcapError(f"--out: expected a name ending in .html, found {page}; the .md and .json go beside it.")
-    files = write_report(runs, analysis, page, title=title, workspace=workspace, banner=banner)
+    files = write_report(runs, analysis, page, title=title, workspace=workspace, evidence=evidence)
     typer.echo(f"Written: {files[0]}, {', '.join(path.name for path in files[1:])}.")
     if show:
         typer.launch(page.resolve().as_uri())

@@ -48,7 +48,9 @@ class _Mark:
 
 MARKS = {
     "done": _Mark("", "s", 8, "muted", "counts"),
-    "flagged": _Mark("!", "o", 13, "page", "counts, but not as one more independent run"),
+    "flagged": _Mark(
+        "!", "o", 13, "page", "counts; look twice: it stands in several stages, or its settings were chosen at its seed"
+    ),
     "failed": _Mark("F", "s", 13, "ink", "ended with an error"),
     "stale": _Mark("S", "D", 11, "page", "was made by other code or settings, or changed since"),
     "missing": _Mark("M", "s", 13, "page", "was not trained"),

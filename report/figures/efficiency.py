@@ -407,7 +407,7 @@ def _caption(cost: Mapping[str, Cost], budget: Sequence[Step], marks: Sequence[_
     timed = any(one.latency_ms_batch1 or one.latency_ms_batch128 for one in cost.values())
     sentences = (
         "What to see: the line is the best estimated mean that a budget pays for. Where it rises, a larger student is "
-        "better by estimate; where it runs on, the smaller one is no worse.",
+        "better by estimate; where it runs on, no larger student's best estimate is higher.",
         f"By parameters it picks {told}. The best of several is often so by luck, and students are not "
         "compared with each other."
         if picks

@@ -16,12 +16,14 @@ TITLE = "Gains and moderation with their intervals"
 HEADING, ROW, PUBLISHED, AXIS = 32.0, 38.0, 9.0, 46.0  # heights in units
 
 
-def forest(analysis: Analysis, published: Published | None) -> Picture:
+def forest(analysis: Analysis, published: Published | None) -> Picture | None:
     """Draw the contrasts one below the other, each with the published one below it where there is one.
 
     A contrast that several models estimate is drawn once, from the first: the one that the verdicts rest on.
     """
     labels, looks, groups = contrast_labels(analysis), method_looks(analysis), grouped_contrasts(analysis)
+    if not groups:
+        return None
     asked = {estimand(row) for rows in groups.values() for row in rows}
     known = that_count(published.contrasts) if published else {}
     theirs = {name: row for name, row in known.items() if name in asked}

@@ -70,7 +70,8 @@ def interaction(analysis: Analysis, runs: pd.DataFrame) -> Picture:
         svg = inline_svg(figure, "interaction", TITLE, desc, tooltips)
     caption = (
         "What to see: every small mark is one run, large marks are means with 95% intervals. "
-        "Parallel lines mean equal gains; if capacity moderates the effect, they fan out. "
+        "Parallel lines are equal gains, by estimate; they fan out where capacity moderates the effect, and by chance: "
+        "the intervals of moderation decide. "
         "Grey lines join runs of one seed."
     )
     return Picture("interaction", TITLE, svg, caption, RUN_HEAD, run_data(final))

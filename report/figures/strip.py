@@ -233,11 +233,16 @@ def _description(students: Sequence[_Student]) -> str:
 def _caption(analysis: Analysis, students: Sequence[_Student], *, hollow: bool) -> str:
     caption = (
         "What to see: every small mark is one run, the thick line the mean of its cell; within a cell seeds stand in "
-        "order from the top. The dashed line is the mean of the student trained alone, the grey band the margin "
-        f"around it (±{number(analysis.margin_pp, 'pp')} pp). Students stand with it on one line and to one scale, so "
-        "that distances from it compare, though not accuracies. Where the runs of a cell lie on both sides of the "
-        "dashed line, a single run would not show which is better; whether means differ is for intervals to say."
+        "order from the top."
     )
+    if any(student.baseline_pct is not None for student in students):
+        caption += (
+            " The dashed line is the mean of the student trained alone, the grey band the margin "
+            f"around it (±{number(analysis.margin_pp, 'pp')} pp). Students stand with it on one line and to one scale, "
+            "so that distances from it compare, though not accuracies. Where the runs of a cell lie on both sides of "
+            "the dashed line, a single run would not show which is better; whether means differ is for intervals to "
+            "say."
+        )
     if any(len(cell.bands) > 1 for student in students for cell in student.cells):
         caption += " A row of a cell is one checkpoint of its teacher, in the order in which their seeds are named."
     if hollow:

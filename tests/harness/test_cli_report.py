@@ -25,6 +25,7 @@ from harness.cli.report import report
 from harness.errors import KdcapError
 from harness.files import sha256_of_file, write_json
 from harness.provenance import analysis_code_sha256
+from harness.reporting import banner_of
 from harness.verify.reference import PUBLISHED, RUNS, V1_TABLE, find_reference
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +84,7 @@ def test_the_current_profile_is_reported_without_an_option(study: Path) -> None:
     """HTML, markdown and JSON appear beside the analysis, with banner, digest and the published runs."""
     assert "report.html" in run()
     page = (study / "report.html").read_text(encoding="utf-8")
-    assert "not evidence about CIFAR-10" in page
+    assert "Profile quick is a test of the pipeline: these numbers are no evidence." in page
     assert sha256_of_file(study / "runs.csv") in page
     assert analysis_code_sha256() in page
     assert '<th scope="col" class="number">Published runs</th>' in page
@@ -159,7 +160,7 @@ def test_what_machines_get_of_the_published_runs_is_plain(alone: Path) -> None:
     page = (alone / "mine.html").read_text(encoding="utf-8")
     found = re.findall(r'download="([^"]+)\.csv" href="data:text/csv;charset=utf-8;base64,([^"]+)"', page)
     names = [name for name, _ in found]
-    assert sorted(names) == sorted(["claims", *data["tables"], *data["figures"]])
+    assert sorted(names) == sorted(["claims", *data["tables"], *(f"figure-{name}" for name in data["figures"])])
     for name, content in found:
         text = base64.b64decode(content).decode("utf-8")
         head, *body = csv.reader(io.StringIO(text))
@@ -214,9 +215,39 @@ def test_only_a_verdict_on_this_very_table_is_shown(study: Path) -> None:
     assert "Verification" not in (study / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("dataset", "profile", "evidence", "words"),
+    [
+        ("digits", "paper", True, "not evidence about CIFAR-10"),  # whatever its profile says
+        ("digits", "", True, "not evidence about CIFAR-10"),
+        ("cifar10", "mine", False, "no evidence"),
+        ("cifar10", "beyond", True, "not the published one"),
+        ("cifar10", "paper", True, ""),
+        ("cifar10", "", True, ""),
+    ],
+)
+def test_the_banner_goes_by_the_table(dataset: str, profile: str, evidence: bool, words: str) -> None:
+    """What the numbers are not is told by the data, and by the profile that they say they are of."""
+    banner = banner_of(dataset, profile, evidence=evidence)
+    assert words in banner
+    assert bool(banner) is bool(words)
+
+
+def test_runs_of_another_profile_are_refused(study: Path) -> None:
+    """`--profile paper` does not make digits evidence."""
+    text = (study / "runs.csv").read_text(encoding="utf-8").replace(",quick\n", ",mine\n")
+    (study / "runs.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(KdcapError, match="expected runs of profile quick, found those of mine"):
+        run()
+
+
 def test_the_environment_is_shown_as_collected(study: Path) -> None:
     """What `harness collect` noted of the machine stands in the page, escaped."""
-    write_json(study / "environment.json", {"torch": "2.13.0+cpu", "Device": "<cpu>"})
+    facts = {"torch": "2.13.0+cpu", "Device": "<cpu>"}
+    write_json(study / "environment.json", facts | {"runs_sha256": "0" * 64})
+    run()
+    assert "2.13.0+cpu" not in (study / "report.html").read_text(encoding="utf-8")  # another table's
+    write_json(study / "environment.json", facts | {"runs_sha256": sha256_of_file(study / "runs.csv")})
     run()
     page = (study / "report.html").read_text(encoding="utf-8")
     assert "<dt>torch</dt><dd>2.13.0+cpu</dd>" in page

@@ -216,10 +216,10 @@ def test_the_table_names_the_best_and_does_not_claim_more_than_the_analysis() ->
     """ResNet-34: feature before logit, which the sample's analysis does not compare; ResNet-18: p 0.09 by Holm."""
     small, large = shown(sample_study.analysis(), sample_study.runs())
     assert (small["Student"], small["Parameters (millions)"], small["GFLOP an image"]) == ("ResNet-18", "11.2", "1.11")
-    assert (small["Best by estimate"], small["Mean (%)"]) == ("feature", "94.97 [94.84, 95.10]")
+    assert (small["Best by estimate"], small["Mean, 95% interval (%)"]) == ("feature", "94.97 [94.84, 95.10]")
     assert (small["Next best"], small["Told apart?"]) == ("none", "not told apart")
     assert small["Best smaller student, by estimate"] == MISSING
-    assert (large["Next best"], large["Best minus next (pp)"]) == ("logit", MISSING)
+    assert (large["Next best"], large["Best minus next, unadjusted 95% interval (pp)"]) == ("logit", MISSING)
     assert large["Told apart?"] == "not told apart: not compared"
     assert large["Best smaller student, by estimate"] == "ResNet-18, feature: 94.97%"
     assert not any("Latency" in heading for heading in small)
@@ -241,7 +241,7 @@ def test_a_difference_is_shown_from_the_best_down_whichever_way_it_was_estimated
         ),
     )  # fmt: skip
     for row in shown(changed, sample_study.runs()):
-        assert row["Best minus next (pp)"] == "+0.30 [+0.10, +0.50]"
+        assert row["Best minus next, unadjusted 95% interval (pp)"] == "+0.30 [+0.10, +0.50]"
         assert (row["p (Holm)"], row["Told apart?"]) == ("0.004", "told apart")
 
 

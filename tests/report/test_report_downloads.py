@@ -93,6 +93,7 @@ def test_the_claims_download_with_all_that_their_row_shows(study: Study) -> None
     names = reading.headings(table)
     assert names == [
         "Claim", "Verdict", "These runs", "90% interval, margin", "Published runs", "Seeds to settle",
+        "Published with it",
     ]  # fmt: skip
     head, *body = reading.downloaded(table)
     shown = reading.rows(table)
@@ -108,6 +109,7 @@ def test_the_claims_download_with_all_that_their_row_shows(study: Study) -> None
         assert file["90% interval"] == interval.replace(MISSING, "")
         assert file["Held against"].endswith(margin)
         assert file["Seeds to settle"] == told["Seeds to settle"]
+        assert file["Published with it"] == page["Published with it"].replace(MISSING, "")
 
 
 def same(found: str, datum: Datum) -> bool:

@@ -96,7 +96,7 @@ def test_a_model_lists_the_rows_behind_it(sample: Trail) -> None:
     for page, expected in ((sample, ["4 to 53"]), (gaps, ["4 to 6", "9", "20 to 21"])):
         places = by_id(page.root)
         first = next(e for name, e in places.items() if name.startswith("model-primary"))
-        (facts,) = [div for div in first.iter("div") if reading.text(div[0]) == "Rows behind it"]
+        (facts,) = [div for div in first.iter("div") if reading.text(div[0]) == "Rows of the response"]
         links = facts[1].findall("a")
         assert [reading.text(link) for link in links] == expected
         for link in links:
