@@ -222,7 +222,9 @@ def test_simulated_studies_are_judged_as_tables_are(reference: Reference, study:
     pairs = replace(drawn, reference_pp=np.tile(known_pct, (size, 1)), new_pp=new_pct)
     of_accuracies = verdicts.cases(study)["replicate"][0]
     of_gains = verdicts.cases(study)["effects"][0]
-    tables = [Comparable(study.cells, study.cells, known.assign(**{METRIC: y / 100}), ()) for y in new_pct]
+    tables = [
+        Comparable(study.cells, study.cells, known.assign(**{METRIC: y / 100}), known.iloc[:0], ()) for y in new_pct
+    ]
     accuracies = [families.accuracies(table, reference, reference.card.rule, ()).verdict for table in tables]
     gains = [families.gains(table, reference, ()).verdict for table in tables]
     assert outcomes(verdicts.judged(of_accuracies, pairs, study, 5)) == accuracies

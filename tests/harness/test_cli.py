@@ -41,7 +41,8 @@ def commands() -> dict[str, list[str]]:
     for group in app.registered_groups:
         for command in group.typer_instance.registered_commands if group.typer_instance else []:
             assert command.callback is not None
-            words[f"{group.name} {command.callback.__name__}"] = [str(group.name), command.callback.__name__]
+            name = str(command.name or command.callback.__name__)
+            words[f"{group.name} {name}"] = [str(group.name), name]
     return words
 
 

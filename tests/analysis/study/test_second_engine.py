@@ -89,8 +89,13 @@ def test_a_wrong_optimum_of_ours_would_show(fit: Fit) -> None:
 
 
 def test_an_engine_that_stops_short_is_told(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the optimiser that stops at the wrong place is at hand: the words say so, with the excess."""
-    monkeypatch.setattr(second_engine, "OPTIMISERS", ("lbfgs",))
+    """An optimiser that stops at the wrong place: the words say so, with the excess.
+
+    Which of the library's own does so, and whether it fails instead, differs from processor to processor.
+    """
+    there = second_engine._fit(fit, "powell")
+    assert there is not None
+    monkeypatch.setattr(second_engine, "_fit", lambda *_: replace(there, gamma=3 * there.gamma))
     found = second_engine.compare(fit)
     assert found is not None
     assert found.excess > second_engine.SAME

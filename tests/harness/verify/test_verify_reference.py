@@ -106,7 +106,7 @@ def test_a_card_without_a_log_or_runs_is_refused(copy: Path) -> None:
     path = copy / "reference.yaml"
     card = yaml.safe_load(path.read_text())
     path.write_text(yaml.safe_dump({**card, "log": []}))
-    with pytest.raises(ReferenceProblem, match="no log entry"):
+    with pytest.raises(ReferenceProblem, match="has no log"):
         read_reference(str(copy))
     (copy / "runs.csv").unlink()
     with pytest.raises(ReferenceProblem, match="is missing"):
