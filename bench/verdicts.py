@@ -26,8 +26,9 @@ from analysis.study.contrasts import moderation_id
 from analysis.study.simulation import Share
 from bench.show import table
 from harness.files import write_whole
-from harness.verify.cells import accuracies_pct, labels_of, layout_of
-from harness.verify.contrasts import OnCells, claim_contrasts, gain_contrasts, is_baseline
+from harness.verify.cells import labels_of, layout_of
+from harness.verify.contrasts import OnCells, claim_contrasts, gain_contrasts
+from harness.verify.families import ACCURACY
 from harness.verify.reference import read_reference
 
 REFERENCE = "reference/yasar2026-v2"
@@ -72,7 +73,7 @@ class Published:
     @property
     def distilled(self) -> Floats:
         """1.0 for a distilled cell, 0.0 for a baseline."""
-        return np.array([not is_baseline(cell) for cell in self.cells], dtype=float)
+        return np.array([cell in self.gains for cell in self.cells], dtype=float)
 
     def combinations(self, contrasts: Iterable[OnCells]) -> Floats:
         """Contrasts x cells."""
@@ -144,7 +145,7 @@ def published() -> Published:
     rows, card = reference.finals, reference.card
     cells = sorted(set(labels_of(rows)))
     student = dict(zip(labels_of(rows), rows["student"], strict=True))
-    noise = spread(accuracies_pct(rows, card.metric), layout_of(rows, cells))
+    noise = spread(ACCURACY.of(rows), layout_of(rows, cells))
     return Published(
         cells=tuple(cells),
         student=tuple(sorted(set(student.values())).index(student[cell]) for cell in cells),

@@ -47,7 +47,7 @@ def _recorded(runs: Path, workspace: Workspace) -> dict[str, str]:
     with runs.open("rb") as stream:
         digest = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     table = workspace.runs_table.as_posix()
-    for outs, deps in _stages():
+    for outs, deps in recorded_stages():
         if outs.get(table) == digest:
             folders = [(workspace.runs / phase).as_posix() for phase in PHASES]
             known = {table: digest} | {folder: deps[folder] for folder in folders if folder in deps}
@@ -55,8 +55,12 @@ def _recorded(runs: Path, workspace: Workspace) -> dict[str, str]:
     return {}
 
 
-def _stages() -> list[tuple[dict[str, str], dict[str, str]]]:
-    """What each recorded stage made and what it used: md5 by path."""
+def recorded_stages() -> list[tuple[dict[str, str], dict[str, str]]]:
+    """What each stage in `dvc.lock` made and what it used: md5 by path.
+
+    Raises:
+        KdcapError: `dvc.lock` cannot be read.
+    """
     try:
         stages = yaml.safe_load(LOCK.read_text(encoding="utf-8"))["stages"].values()
         return [(_digest_by_path(stage, "outs"), _digest_by_path(stage, "deps")) for stage in stages]

@@ -23,7 +23,7 @@ from harness.errors import KdcapError
 from harness.files import sha256_of_file, write_json, write_whole
 from harness.provenance import provenance
 from harness.tables import read_runs
-from harness.verify.reference import PUBLISHED, RUNS, V1_TABLE, find_reference, read_card
+from harness.verify.reference import PUBLISHED, RUNS, V1_TABLE, ReferenceCard, find_reference, read_card
 from harness.workspace import COVERAGE, CURVES, Workspace
 from report.context import Published, ReportContext, Verification
 from report.render import render
@@ -62,17 +62,18 @@ def write_report(
             f"{runs}: expected runs of profile {workspace.profile}, found those of {profile}; leave --profile out, or "
             "name the profile that they belong to."
         )
+    card = read_card(find_reference(PUBLISHED))
     context = ReportContext(
         title=title,
         profile=profile,
         dataset=dataset or "dataset not named",
         banner=banner_of(dataset, profile, evidence=evidence),
         environment=_environment(runs.parent / "environment.json", digest)
-        | _published_facts(digest)
+        | (_facts(card) if card.runs_sha256 == digest else {})
         | {"Runs table, SHA-256": digest}
         | provenance(runs, workspace),
         verification=_verification(runs.parent / "verdict.json", digest),
-        published=_published(found, digest),
+        published=None if card.runs_sha256 == digest else _published(found, card),
         curves=read_curves(runs.parent / CURVES, table),
         coverage=read_coverage(runs.parent / COVERAGE, table),
     )
@@ -98,11 +99,8 @@ def banner_of(dataset: str, profile: str, *, evidence: bool) -> str:
     return "" if profile in ("", "paper") else f"Profile {profile}: a study of its own, not the published one."
 
 
-def _published_facts(digest: str) -> dict[str, str]:
-    """Where the published runs come from, if these are they."""
-    card = read_card(find_reference(PUBLISHED))
-    if card.runs_sha256 != digest:
-        return {}
+def _facts(card: ReferenceCard) -> dict[str, str]:
+    """Where a reference's runs come from."""
     return {
         "source": card.source.title,
         "location": f"{card.source.location}, {card.source.version}",
@@ -113,16 +111,14 @@ def _published_facts(digest: str) -> dict[str, str]:
     }
 
 
-def _published(found: Analysis, digest: str) -> Published | None:
+def _published(found: Analysis, card: ReferenceCard) -> Published | None:
     """What the published runs say by the same metric; None where nothing of it can stand beside this analysis.
 
-    That is where they are the very runs shown, have no such metric, or have no cell in common with these.
+    That is where they have no such metric, or have no cell in common with these.
     """
-    folder = find_reference(PUBLISHED)
-    card = read_card(folder)
-    if card.runs_sha256 == digest or found.metric not in ACCURACIES:
+    if found.metric not in ACCURACIES:
         return None
-    runs = read_runs(folder / RUNS)
+    runs = read_runs(find_reference(PUBLISHED) / RUNS)
     theirs = finals(runs)
     cells = set(zip(theirs["teacher"], theirs["student"], theirs["method"], strict=True))
     if cells.isdisjoint((cell.teacher, cell.student, cell.method) for cell in found.cells):

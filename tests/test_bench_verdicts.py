@@ -20,7 +20,7 @@ from bench import verdicts
 from bench.__main__ import main
 from bench.verdicts import Case, Published, Row
 from harness.verify import families
-from harness.verify.cells import accuracies_pct, labels_of, layout_of
+from harness.verify.cells import labels_of, layout_of
 from harness.verify.comparable import Comparable
 from harness.verify.reference import METRIC, Reference, read_reference
 
@@ -216,7 +216,7 @@ def test_simulated_studies_are_judged_as_tables_are(reference: Reference, study:
     size, cell, known = 4, study.layout(5).cell, reference.finals
     known = known.iloc[np.lexsort((known["seed"].to_numpy(), np.array(labels_of(known))))]
     assert labels_of(known) == [study.cells[c] for c in cell]
-    known_pct = accuracies_pct(known, METRIC)
+    known_pct = families.ACCURACY.of(known)
     drawn = verdicts.draw(study, study.icc, 5, size, seed=8)
     new_pct = drawn.new_pp + known_pct.reshape(10, 5).mean(axis=1)[cell] + shift_pp * (cell == 4)
     pairs = replace(drawn, reference_pp=np.tile(known_pct, (size, 1)), new_pp=new_pct)

@@ -1,4 +1,4 @@
-"""How rows of a runs table become cells, seed groups and percent."""
+"""How rows of a runs table become cells and seed groups."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.replication.spread import Floats, Layout
+from analysis.replication.spread import Layout
 from analysis.runs.table import cell_label
 
 CELL = ("teacher", "student", "method")
@@ -44,8 +44,3 @@ def layout_of(rows: pd.DataFrame, cells: Sequence[str]) -> Layout:
         cell=np.array([cells.index(label) for label in labels_of(rows)]),
         group=np.unique(group, return_inverse=True)[1],
     )
-
-
-def accuracies_pct(rows: pd.DataFrame, metric: str) -> Floats:
-    """The judged metric in percent, in row order; this is where fractions end."""
-    return rows[metric].to_numpy(dtype=float) * 100

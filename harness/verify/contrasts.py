@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.claims.register import Registered, bind
 from analysis.errors import ModelError, TableError
 from analysis.estimates import estimate_means
-from analysis.runs.columns import BASELINE, cell_label
+from analysis.runs.columns import cell_label
 from analysis.runs.layout import Layout, layout_of
 from analysis.study.estimands import gains_by_cell, pair_families, student_families
 from harness.claims import read_claims
@@ -118,8 +118,3 @@ def _verdicts(runs: pd.DataFrame, margin_pp: float) -> dict[str, str]:
     except (TableError, ModelError):  # too few seeds, or a baseline is missing: nothing can be claimed
         return {}
     return {claim.id: claim.verdict for claim in judged}
-
-
-def is_baseline(cell: str) -> bool:
-    """Whether a cell, by its name, is of runs that no teacher taught."""
-    return cell.endswith(f":{BASELINE}") and ">" not in cell

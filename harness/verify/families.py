@@ -18,7 +18,7 @@ from harness.errors import ReferenceProblem
 from harness.verify import words
 from harness.verify.cells import CELL, has_several_checkpoints, labels_of, layout_of, with_labels
 from harness.verify.comparable import Comparable
-from harness.verify.contrasts import OnCells, claim_contrasts, conclusions, gain_contrasts, is_baseline
+from harness.verify.contrasts import OnCells, claim_contrasts, conclusions, gain_contrasts
 from harness.verify.reference import METRIC, Reference
 from harness.verify.verdict import Family, FamilyName, FamilyTest, Judged, Member, Outcome
 
@@ -355,8 +355,7 @@ def gains(found: Comparable, reference: Reference, gate: Sequence[FamilyName]) -
 def claims(runs: pd.DataFrame, found: Comparable, reference: Reference, gate: Sequence[FamilyName]) -> Family:
     """Contrasts that the claims rest on, where every cell of theirs is judged; and what the claims come to."""
     known = claim_contrasts(reference.finals)
-    judged = {cell for cell in found.cells if cell in found.chosen or is_baseline(cell)}
-    kept = {name: on for name, on in known.items() if on.keys() <= judged}
+    kept = {name: on for name, on in known.items() if on.keys() <= set(found.cells)}
     why_not = "no claim's contrast has all of its cells among those judged"
     family = _contrasts("claims", "contrast", kept, len(known), found, reference, gate, why_not)
     if not kept:

@@ -15,7 +15,6 @@ from harness.verify import families, words
 from harness.verify.bitwise import Bitwise
 from harness.verify.cells import (
     CHOSEN,
-    accuracies_pct,
     has_several_checkpoints,
     labels_of,
     layout_of,
@@ -198,7 +197,7 @@ def _records(records: RecordsCheck) -> Integrity:
 
 def _model(reference: Reference) -> dict[str, float]:
     known = reference.finals
-    noise = spread(accuracies_pct(known, reference.card.metric), layout_of(known, sorted(set(labels_of(known)))))
+    noise = spread(families.ACCURACY.of(known), layout_of(known, sorted(set(labels_of(known)))))
     return {
         "seed_sd_pp": float(np.sqrt(noise.tau2)),
         "residual_sd_pp": float(np.sqrt(noise.sigma2)),

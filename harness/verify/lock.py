@@ -11,14 +11,12 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
-import yaml
-
+from harness.provenance import LOCK, recorded_stages
 from harness.workspace import Workspace
 
-LOCK = Path("dvc.lock")
 NAMED = 3  # changed files in the sentence; `changed` has them all
 
 
@@ -120,8 +118,7 @@ def _outputs(stages: dict[str, Any], state: str) -> Iterable[str]:
 
 def _recorded(workspace: Workspace) -> set[str]:
     """Outputs of a profile's stages that dvc.lock has a digest of."""
-    stages = yaml.safe_load(LOCK.read_text(encoding="utf-8")).get("stages", {})
-    outputs = {output["path"] for stage in stages.values() for output in stage.get("outs", ())}
+    outputs = {path for made, _ in recorded_stages() for path in made}
     return {*_within({workspace.runs.as_posix(), workspace.results.as_posix()}, outputs)}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from harness.verify import rows
+from harness.verify import rows, words
 from harness.verify.verdict import Family, Verdict
 from report.markdown import escape
 from report.markdown import table as pipe_table
@@ -61,7 +61,7 @@ def _reasons(verdict: Verdict) -> Iterator[str]:
     for check in verdict.integrity:
         yield f"**{check.check} {check.verdict}**: {escape(check.sentence)}"
     if verdict.bitwise is not None:
-        yield f"**bitwise {verdict.bitwise.verdict}**: {escape(rows.bitwise_sentence(verdict.bitwise))}"
+        yield f"**bitwise {verdict.bitwise.verdict}**: {escape(words.bitwise_sentence(verdict.bitwise))}"
 
 
 def _table(heads: Sequence[str], lines: Sequence[rows.Row], numeric: Collection[str] = ()) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from analysis.replication.judge import SEED_LIMIT
 from harness.verify import words
-from harness.verify.bitwise import Bitwise
 from harness.verify.verdict import Family, FamilyTest, Member, Verdict
 from report.words import measure_name
 
@@ -73,11 +72,6 @@ def overview(verdict: Verdict) -> list[Row]:
     if (bitwise := verdict.bitwise) is not None:
         found.append(("bitwise", bitwise.verdict, "always", f"{len(bitwise.runs)} runs, dvc.lock"))
     return found
-
-
-def bitwise_sentence(bitwise: Bitwise) -> str:
-    """The sentence of the bitwise level without its verdict, which stands before it in every output."""
-    return bitwise.sentence.removeprefix(f"{bitwise.verdict}: ")
 
 
 def _heading(member: Member) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Collection, Sequence
 
-from harness.verify import rows
+from harness.verify import rows, words
 from harness.verify.bitwise import Bitwise
 from harness.verify.verdict import Family, Integrity, Verdict
 
@@ -61,7 +61,7 @@ def _integrity(check: Integrity) -> list[str]:
 
 
 def _bitwise(bitwise: Bitwise) -> list[str]:
-    lines = [f"bitwise: {bitwise.verdict}", *_wrapped(rows.bitwise_sentence(bitwise), hanging=""), ""]
+    lines = [f"bitwise: {bitwise.verdict}", *_wrapped(words.bitwise_sentence(bitwise), hanging=""), ""]
     told = [("run", "verdict"), *((run.run, run.verdict) for run in bitwise.runs), ("dvc.lock", bitwise.lock.verdict)]
     return lines + _aligned(told, numeric=())
 

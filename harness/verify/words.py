@@ -10,6 +10,7 @@ from typing import Literal
 import pandas as pd
 
 from analysis.replication.judge import SEED_LIMIT
+from harness.verify.bitwise import Bitwise
 from harness.verify.verdict import Conclusion, Family, FamilyName, Judged, Member, Verdict
 
 NAMED = 3  # failed members in the sentence; the table has them all
@@ -111,7 +112,7 @@ def verdict_sentence(verdict: Verdict) -> str:
     told = [one.sentence.removesuffix(".") for one in verdict.integrity if one.verdict == "FAIL"]
     bitwise = verdict.bitwise
     if bitwise is not None and (bitwise.verdict == "FAIL" or not verdict.families):
-        told.append(bitwise.sentence.removesuffix("."))
+        told.append(bitwise_sentence(bitwise).removesuffix("."))
     told += [_family_words(family, alone=len(gated) == 1) for family in deciding]
     told += [note.removesuffix(".") for note in verdict.notes if not verdict.families]
     said = f"{verdict.verdict}{against}: {'; '.join(told)}."
@@ -123,6 +124,11 @@ def verdict_sentence(verdict: Verdict) -> str:
     if verdict.overrides:
         said += f" Overruled: {' '.join(f'{one.option}: {one.sentence}' for one in verdict.overrides)}"
     return said
+
+
+def bitwise_sentence(bitwise: Bitwise) -> str:
+    """The sentence of the bitwise level without its verdict, which stands before it in every output."""
+    return bitwise.sentence.removeprefix(f"{bitwise.verdict}: ")
 
 
 def _family_words(family: Family, *, alone: bool) -> str:
@@ -166,8 +172,8 @@ def _culprits(family: Family) -> list[str]:
     if family.mean_shift is not None and family.mean_shift.fails:
         shift = family.mean_shift
         found.append(
-            f"the mean over the {NOUNS[family.family]} judged is shifted by {shift.estimate:+z.2f} pp "
-            f"(interval {shift.ci_low:+z.2f} to {shift.ci_high:+z.2f})"
+            f"the mean over the {NOUNS[family.family]} judged is shifted by {signed(shift.estimate, 'pp')} "
+            f"(interval {ends(shift.ci_low, 'pp')} to {ends(shift.ci_high, 'pp')})"
         )
     if family.spread_ratio is not None and family.spread_ratio.fails:
         ratio = family.spread_ratio

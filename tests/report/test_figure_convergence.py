@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from drawing import SVG, parsed
+from drawing import SVG, parsed, text_places
 
 from report.figures.canvas import Picture
 from report.figures.convergence import LATE_POINTS, LINE, POINTS, convergence
@@ -56,14 +56,6 @@ def drawn(curves: pd.DataFrame) -> Picture:
     picture = convergence(curves)
     assert picture is not None
     return picture
-
-
-def labels(picture: Picture) -> dict[str, list[tuple[float, float]]]:
-    """Where every text stands, in units from the left and from the top."""
-    found: dict[str, list[tuple[float, float]]] = {}
-    for text in parsed(picture).iter(f"{SVG}text"):
-        found.setdefault(text.text or "", []).append((float(text.attrib["x"]), float(text.attrib["y"])))
-    return found
 
 
 def paths(picture: Picture, colour: str) -> list[list[tuple[float, float]]]:
@@ -122,7 +114,7 @@ def test_a_line_stands_at_its_means() -> None:
 
 def test_lines_are_named_at_their_ends_in_the_order_of_their_accuracies() -> None:
     """Name and number stand to the right; students come before teachers, smaller numbers first."""
-    found = labels(drawn(STUDY))
+    found = text_places(drawn(STUDY))
     ((x, logit),), ((same, none),) = found["logit 94.00"], found["none 91.50"]
     assert x == same > 200
     assert logit < none
@@ -146,15 +138,15 @@ def test_twelve_methods_with_long_names_do_not_touch() -> None:
     names += [f"method{number}" for number in range(9)]
     runs = [run(name, "final", "resnet18", name, [0.5, 0.9, 0.95 + 0.0001 * i]) for i, name in enumerate(names)]
     picture = drawn(pd.concat(runs))
-    right = max(x for places in labels(picture).values() for x, _ in places)
-    heights = sorted(y for places in labels(picture).values() for x, y in places if x == right)
+    right = max(x for places in text_places(picture).values() for x, _ in places)
+    heights = sorted(y for places in text_places(picture).values() for x, y in places if x == right)
     assert len(heights) >= 12
     assert min(after - before for before, after in pairwise(heights)) >= LINE - 1e-6
     height = float(parsed(picture).attrib["viewBox"].split()[3])
     assert 0 < heights[0] < heights[-1] < height
     assert "<script" not in picture.svg
     assert "&lt;script&gt;" in picture.svg
-    assert "a_method_with_a_name_that_is_longer_than_any_line_has_room_for" in "".join(labels(picture))
+    assert "a_method_with_a_name_that_is_longer_than_any_line_has_room_for" in "".join(text_places(picture))
 
 
 def test_long_curves_are_thinned_from_the_first_epoch_to_the_last() -> None:
@@ -193,7 +185,7 @@ def test_nothing_and_next_to_nothing() -> None:
     assert convergence(STUDY[STUDY["stages"].isin(["select", "stem_ablation"])]) is None
     assert convergence(STUDY[:0]) is None
     single = drawn(run("a", "final", "resnet18", "none", [0.5]))
-    assert "none 50.00" in labels(single)
+    assert "none 50.00" in text_places(single)
     assert len(single.rows) == 1
 
 

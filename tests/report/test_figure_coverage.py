@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pandas as pd
 import pytest
-from drawing import SVG, parsed
+from drawing import SVG, parsed, text_places
 
 from analysis.runs.table import check_runs
 from report.figures.canvas import WIDTH, Picture
@@ -59,14 +59,6 @@ def marks(picture: Picture) -> dict[str, tuple[float, float]]:
     return found
 
 
-def texts(picture: Picture) -> dict[str, list[tuple[float, float]]]:
-    """Where every text stands."""
-    found: dict[str, list[tuple[float, float]]] = {}
-    for text in parsed(picture).iter(f"{SVG}text"):
-        found.setdefault(text.text or "", []).append((float(text.attrib["x"]), float(text.attrib["y"])))
-    return found
-
-
 def test_it_has_role_name_description_and_caption() -> None:
     """Those who do not see it are told how many there are of each state, and which do not count and why."""
     picture = drawn(STUDY, {4: "copy of row 3 suspected"})
@@ -94,9 +86,9 @@ def test_a_mark_stands_in_its_cell_and_under_its_seed() -> None:
     assert stale == pytest.approx((first[0] + 2 * PITCH, first[1]))
     assert failed == pytest.approx((logit[0] + PITCH, logit[1]))
     assert logit[0] == first[0]
-    (label,) = (place for place in texts(picture)["R50 → R18, logit"] if abs(place[1] - logit[1]) < PITCH / 2)
+    (label,) = (place for place in text_places(picture)["R50 → R18, logit"] if abs(place[1] - logit[1]) < PITCH / 2)
     assert label[0] == 0
-    headings = {name: texts(picture)[name][-1] for name in "012"}
+    headings = {name: text_places(picture)[name][-1] for name in "012"}
     assert [headings[name][0] for name in "012"] == pytest.approx([first[0] + PITCH * seed for seed in range(3)])
     assert all(y < first[1] for _, y in headings.values())
 
@@ -106,7 +98,7 @@ def test_a_state_is_told_by_letter_and_shape() -> None:
     shapes = {(mark.shape, mark.size, mark.face) for mark in MARKS.values()}
     letters = {mark.letter for mark in MARKS.values()}
     assert len(shapes) == len(letters) == len(MARKS) == 5
-    found = texts(drawn(STUDY, {4: "copy of row 3 suspected"}))
+    found = text_places(drawn(STUDY, {4: "copy of row 3 suspected"}))
     assert {letter for letter in found if letter in "!FSM"} == {"!", "F", "S", "M"}
     assert all(len(found[letter]) == 2 for letter in "!FSM"), "in its place, and in the legend"
     assert {"done 3", "flagged 1", "failed 1", "stale 1", "missing 1"} <= set(found)
@@ -117,7 +109,7 @@ def test_a_flagged_run_is_marked_with_its_reason() -> None:
     words = "Run 4: ResNet-50 → ResNet-18, logit, alpha=0.7, teacher seed 0, seed 0, flagged: copy of row 3 suspected"
     assert words in marks(drawn(STUDY, {4: "copy of row 3 suspected"}))
     assert drawn(STUDY, {9: "nobody"}) == drawn(STUDY, {}) == drawn(STUDY)
-    assert "!" not in texts(drawn(STUDY))
+    assert "!" not in text_places(drawn(STUDY))
 
 
 def test_candidates_stand_side_by_side() -> None:
@@ -142,7 +134,7 @@ def test_a_whole_plan_says_so() -> None:
     """Nothing left out is a finding too."""
     picture = drawn(STUDY[STUDY["state"] == "done"])
     assert "all 4 entries of the plan have their run; none was left out" in picture.caption
-    assert set(texts(picture)) >= {"done 4"}
+    assert set(text_places(picture)) >= {"done 4"}
 
 
 def test_a_runs_table_is_drawn_without_its_plan() -> None:
@@ -164,7 +156,7 @@ def test_a_runs_table_is_drawn_without_its_plan() -> None:
         "Run 4: small, none, stem=imagenet, seed 7",
         "Run 5: big → small, feature, alpha=0.3 beta=2 clip_projections=false, seed 7",
     ]
-    assert "small, none, stem=imagenet" in texts(picture)
+    assert "small, none, stem=imagenet" in text_places(picture)
     assert "What was planned is not known" in picture.caption
     assert {type(value) for row in picture.rows for value in row} == {str, int, type(None)}
 
@@ -173,7 +165,7 @@ def test_checkpoints_of_a_teacher_have_rows_of_their_own() -> None:
     """A cell of two checkpoints is two rows, named as in the runs' folders, and the caption says how."""
     twice = [("final", "big", taught, "small", "logit", "alpha=0.5", 0, "done", "") for taught in (0, 1)]
     picture = drawn(plan(*twice))
-    assert {"big → small, logit, t0", "big → small, logit, t1"} <= set(texts(picture))
+    assert {"big → small, logit, t0", "big → small, logit, t1"} <= set(text_places(picture))
     assert "t0, t1 and so on are checkpoints of a teacher" in picture.caption
     assert "checkpoints" not in drawn(STUDY).caption
     (_, above), (_, below) = marks(picture).values()
@@ -191,10 +183,10 @@ def test_many_seeds_and_long_names_stay_inside_the_picture(seeds: int) -> None:
     assert len(places) == seeds
     assert all(4 <= x <= WIDTH - 4 and 4 <= y <= height - 4 for x, y in places)
     assert all(abs(x - u) >= 13 or abs(y - v) >= 13 for i, (x, y) in enumerate(places) for u, v in places[:i])
-    assert all(len(text) <= 60 for text in texts(picture))
+    assert all(len(text) <= 60 for text in text_places(picture))
     assert "<script" not in picture.svg
     assert "&lt;script" in picture.svg
-    headings = sorted(x for text, found in texts(picture).items() if text.startswith("10") for x, _ in found)
+    headings = sorted(x for text, found in text_places(picture).items() if text.startswith("10") for x, _ in found)
     assert all(after - before >= 30 for before, after in pairwise(headings))
 
 
@@ -209,7 +201,7 @@ def test_a_legend_of_large_counts_goes_on_in_the_next_line() -> None:
     """Every item of it ends inside the picture."""
     states = ["done"] * 110 + ["failed"] * 10 + ["stale"] * 10 + ["missing"] * 10
     table = plan(*(final("", "none", seed, state) for seed, state in enumerate(states)))
-    found = texts(drawn(table, dict.fromkeys(range(1, 11), "copied")))
+    found = text_places(drawn(table, dict.fromkeys(range(1, 11), "copied")))
     items = {text: found[text][0] for text in ("done 100", "flagged 10", "failed 10", "stale 10", "missing 10")}
     assert all(x + 6.5 * len(text) <= WIDTH for text, (x, _) in items.items())
     assert len({y for _, y in items.values()}) == 2

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import sample_study
-from drawing import SVG, parsed, texts
+from drawing import SVG, assert_linear, parsed, texts
 
 from analysis.results import Analysis, EmMean
 from analysis.runs.table import check_runs
@@ -57,14 +57,6 @@ def marks(picture: Picture, panel: str) -> dict[int, tuple[float, float]]:
             mark = next(group.iter(f"{SVG}use"))
             found[int(identity.rsplit("-", 1)[1])] = (float(mark.attrib["x"]), float(mark.attrib["y"]))
     return found
-
-
-def assert_linear(pairs: list[tuple[float, float]]) -> None:
-    """One scale takes every value to its place; the outermost two give it."""
-    (low, first), *_, (high, last) = sorted(pairs)
-    assert first != last
-    for value, place in pairs:
-        assert place == pytest.approx(first + (value - low) / (high - low) * (last - first), abs=2e-2)
 
 
 def front(picture: Picture) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pandas as pd
 import pytest
 import sample_study
-from drawing import SVG, parsed, texts
+from drawing import SVG, assert_linear, parsed, texts
 
 from analysis.results import Analysis
 from analysis.runs.table import check_runs
@@ -54,14 +54,6 @@ def dots(picture: Picture) -> dict[int, list[tuple[float, float]]]:
         for group in parsed(picture).iter(f"{SVG}g")
         if group.attrib.get("class") == "run"
     }
-
-
-def assert_linear(pairs: list[tuple[float, float]]) -> None:
-    """One scale takes every value to its place; the outermost two give it."""
-    (low, first), *_, (high, last) = sorted(pairs)
-    assert first != last
-    for value, place in pairs:
-        assert place == pytest.approx(first + (value - low) / (high - low) * (last - first), abs=2e-2)
 
 
 def test_the_figure_is_named_described_and_takes_the_pages_colours() -> None:
