@@ -5,6 +5,7 @@ Drawn 400 units wide with letters of 12, they can be read on a phone and match t
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,6 +80,11 @@ def canvas(height: float) -> Iterator[Figure]:
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)
         yield Figure(figsize=(WIDTH / POINTS_PER_INCH, height / POINTS_PER_INCH))
+
+
+def wrapped(text: str, letters: int) -> tuple[str, ...]:
+    """Lines of at most so many letters; names with hyphens stay whole where they can."""
+    return tuple(textwrap.wrap(text, letters, break_on_hyphens=False))
 
 
 def bare(axes: Axes) -> None:

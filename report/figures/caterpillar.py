@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
 from itertools import accumulate
 
 from matplotlib.axes import Axes
 
 from analysis.results import Analysis, Diagnostic
-from report.figures.canvas import WIDTH, Picture, bare, canvas
+from report.figures.canvas import WIDTH, Picture, bare, canvas, wrapped
 from report.figures.svg import COLOURS, inline_svg
 from report.figures.variance import CHECKPOINT, component_name
 from report.numbers import number
@@ -51,7 +50,7 @@ def caterpillar(analysis: Analysis) -> Picture | None:
         for name in dict.fromkeys(row.component for row in effects)
     }
     lanes = [lane for own in components.values() for lane in own]
-    headings = {name: _lines(component_name(name), 50) for name in components}  # letters of bold that fit
+    headings = {name: wrapped(component_name(name), 50) for name in components}  # letters of bold that fit
     height = sum(lane.height for lane in lanes) + AXIS
     height += sum(HEADING + LINE * (len(lines) - 1) for lines in headings.values())
     left = LETTER * max(len(line) for lane in lanes for line in lane.name) + 8
@@ -102,7 +101,7 @@ def _lanes(rows: list[Diagnostic], analysis: Analysis) -> list[_Lane]:
         if crowd and ENDS <= position < ENDS + crowd:
             lanes.append(_Lane(row, (), CROWD / crowd))
         else:
-            name = _lines(shortened(_group_name(row, analysis)), LETTERS)
+            name = wrapped(shortened(_group_name(row, analysis)), LETTERS)
             lanes.append(_Lane(row, name, LINE * len(name) + GAP))
     return lanes
 
@@ -124,10 +123,6 @@ def _group_name(row: Diagnostic, analysis: Analysis) -> str:
         if row.label == f"{first}{seed}{last}" and (seed.isdigit() or not seed):
             return words.replace("{}", seed or "unknown")
     return row.label
-
-
-def _lines(text: str, letters: int) -> tuple[str, ...]:
-    return tuple(textwrap.wrap(text, letters, break_on_hyphens=False))
 
 
 def _draw(axes: Axes, lanes: list[_Lane], top: float, edge: float, tooltips: dict[str, str]) -> None:

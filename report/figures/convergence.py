@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from report.figures.canvas import LOOKS, WIDTH, Look, Picture, bare, canvas, looks_of
+from report.figures.canvas import LOOKS, WIDTH, Look, Picture, bare, canvas, looks_of, wrapped
 from report.figures.svg import COLOURS, inline_svg
 from report.numbers import number
 from report.words import architecture, natural_key
@@ -42,7 +41,7 @@ class _Curve:
     @property
     def label(self) -> tuple[str, ...]:
         """Name and mean after the last epoch, broken into lines."""
-        words = textwrap.wrap(self.name, LETTERS, break_on_hyphens=False)
+        words = wrapped(self.name, LETTERS)
         end = number(self.last["mean_pct"], "pct")
         together = len(words[-1]) + len(end) < LETTERS
         return (*words[:-1], f"{words[-1]} {end}") if together else (*words, end)

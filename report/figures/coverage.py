@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.runs.columns import STAGES
-from report.figures.canvas import WIDTH, Datum, Picture, canvas
+from report.figures.canvas import WIDTH, Datum, Picture, canvas, wrapped
 from report.figures.svg import COLOURS, inline_svg
 from report.words import cell_name, natural_key, shortened
 
@@ -227,8 +226,8 @@ def _start(groups: Sequence[_Group]) -> float:
     return start if start + PITCH * max(len(group.columns) for group in groups) <= WIDTH else 0
 
 
-def _label(row: _Row) -> list[str]:
-    return textwrap.wrap(row.label, LETTERS, break_on_hyphens=False)
+def _label(row: _Row) -> tuple[str, ...]:
+    return wrapped(row.label, LETTERS)
 
 
 def _height(group: _Group, start: float) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,7 +17,7 @@ from analysis.runs.frame import accuracy
 from analysis.runs.metric import Metric
 from report.budget import Cost, Spread, Step, costs, latency_note, size_note, steps, three_digits, verdict
 from report.estimands import means_that_count
-from report.figures.canvas import WIDTH, Datum, Look, Picture, bare, canvas, method_looks
+from report.figures.canvas import WIDTH, Datum, Look, Picture, bare, canvas, method_looks, wrapped
 from report.figures.svg import COLOURS, inline_svg
 from report.numbers import estimate, number
 from report.words import architecture, metric_name, shortened
@@ -164,9 +163,9 @@ class _Panel:
         return left, left + wide
 
 
-def _lines(name: str) -> list[str]:
+def _lines(name: str) -> tuple[str, ...]:
     """An architecture's name in lines that a panel is wide enough for."""
-    return textwrap.wrap(shortened(architecture(name)), int(PANEL / LETTER), break_on_hyphens=False)
+    return wrapped(shortened(architecture(name)), int(PANEL / LETTER))
 
 
 def efficiency(analysis: Analysis, runs: pd.DataFrame) -> tuple[Picture, ...]:
@@ -336,7 +335,7 @@ def _key(looks: Mapping[str | None, Look]) -> list[list[tuple[Look, str]]]:
     lines: list[list[tuple[Look, str]]] = []
     used = WIDTH
     for look, label in (*entries, (FRONT, "best mean within the budget")):
-        first, *rest = textwrap.wrap(label, LETTERS, break_on_hyphens=False)
+        first, *rest = wrapped(label, LETTERS)
         if used + _wide(first) > WIDTH:
             lines.append([])
             used = 0.0

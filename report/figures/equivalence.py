@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.claims.verdict import inside
 from analysis.results import Analysis, Contrast
-from report.figures.canvas import Look, Picture, bare, canvas, method_looks
+from report.figures.canvas import Look, Picture, bare, canvas, method_looks, wrapped
 from report.figures.forest import grouped_contrasts
 from report.figures.svg import COLOURS, inline_svg
 from report.numbers import estimate, number
@@ -54,7 +53,7 @@ def equivalence(analysis: Analysis) -> Picture | None:
     """
     labels, looks = contrast_labels(analysis), method_looks(analysis)
     groups = {
-        tuple(textwrap.wrap(heading, BOLD_LETTERS, break_on_hyphens=False)): [
+        wrapped(heading, BOLD_LETTERS): [
             _row(contrast, labels.get(contrast.contrast, contrast.contrast), analysis.margin_pp) for contrast in rows
         ]
         for heading, rows in grouped_contrasts(analysis).items()
@@ -104,7 +103,7 @@ def equivalence(analysis: Analysis) -> Picture | None:
 def _row(contrast: Contrast, label: str, margin_pp: float) -> _Row:
     """Name and word share a line where there is room."""
     word = _word(contrast, margin_pp)
-    lines = textwrap.wrap(shortened(label), LETTERS, break_on_hyphens=False)
+    lines = wrapped(shortened(label), LETTERS)
     fits = len(lines[-1]) + len(word) < LETTERS
     return _Row(contrast, label, tuple(lines if fits else [*lines, ""]), word)
 

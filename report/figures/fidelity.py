@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from analysis.results import Analysis, Contrast
 from analysis.runs.columns import BASELINE, cell_label
 from report.estimands import that_count
-from report.figures.canvas import WIDTH, Datum, Look, Picture, bare, canvas, method_looks
+from report.figures.canvas import WIDTH, Datum, Look, Picture, bare, canvas, method_looks, wrapped
 from report.figures.svg import COLOURS, inline_svg
 from report.numbers import Unit, estimate, number
 from report.tables import numbered
@@ -58,7 +57,7 @@ class _Cell:
     @property
     def lines(self) -> tuple[str, ...]:
         """Its number and name; the gain stands at the right of the last line, which has room for it."""
-        lines = tuple(textwrap.wrap(f"{self.place}: {shortened(self.name)}", LETTERS, break_on_hyphens=False))
+        lines = wrapped(f"{self.place}: {shortened(self.name)}", LETTERS)
         return lines if len(lines[-1]) + len(self.told) < LETTERS else (*lines, "")
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis.inference.power import MOST_SEEDS, WANTED
 from analysis.results import Analysis, PowerPoint, SeedsNeeded
-from report.figures.canvas import WIDTH, Picture, bare, canvas
+from report.figures.canvas import WIDTH, Picture, bare, canvas, wrapped
 from report.figures.svg import COLOURS, inline_svg
 from report.numbers import number
 from report.words import contrast_labels, shortened
@@ -58,7 +57,7 @@ def power(analysis: Analysis) -> Picture | None:
     shown, labels = panels[:PANELS], contrast_labels(analysis)
     now = min((cell.n for cell in analysis.cells), default=None)
     names = [
-        [line for name in panel.contrasts for line in textwrap.wrap(shortened(labels.get(name, name)), LETTERS)]
+        [line for name in panel.contrasts for line in wrapped(shortened(labels.get(name, name)), LETTERS)]
         for panel in shown
     ]
     of_power, of_verdicts = LINE * 4 + CURVES + AXIS, LINE * 3 + CURVES + AXIS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -11,7 +10,7 @@ from matplotlib.transforms import Affine2D
 
 from analysis.results import Analysis, Diagnostic
 from analysis.runs.columns import cell_label
-from report.figures.canvas import POINTS_PER_INCH, WIDTH, Look, Picture, bare, canvas, method_looks
+from report.figures.canvas import POINTS_PER_INCH, WIDTH, Look, Picture, bare, canvas, method_looks, wrapped
 from report.figures.svg import COLOURS, inline_svg
 from report.numbers import number
 from report.words import cell_name, metric_name, shortened
@@ -56,7 +55,7 @@ def residuals(analysis: Analysis) -> Picture | None:
     looks = {name: look for name, look in method_looks(analysis).items() if name in {run.method for run in runs}}
     keys, key_lines = _keys(looks)
     named = [f"{run.rank}. {_words(run)}" for run in sorted(runs, key=lambda run: run.rank) if run.rank]
-    notes = [line for text in named for line in _lines(text)]
+    notes = [line for text in named for line in wrapped(text, LETTERS)]
     sd_pp = _sd_pp(analysis, runs[0].row)
     height = LINE * (key_lines + len(notes)) + 2 * (HEADING + PANEL + AXIS) + 6
     tooltips: dict[str, str] = {}
@@ -132,16 +131,12 @@ def _words(run: _Run) -> str:
     return f"{run.name}: {number(run.row.value_pp, 'signed_pp')} pp"
 
 
-def _lines(text: str) -> list[str]:
-    return textwrap.wrap(text, LETTERS, break_on_hyphens=False)
-
-
 def _keys(looks: dict[str, Look]) -> tuple[list[tuple[float, int, Look | None, str]], int]:
     """Where the methods' names stand, side by side while there is room: x, line, mark, text; and how many lines."""
     keys: list[tuple[float, int, Look | None, str]] = []
     x, line = 0.0, 0
     for method, look in looks.items():
-        first, *more = _lines(method)
+        first, *more = wrapped(method, LETTERS)
         if x and x + KEY + LETTER * len(first) > WIDTH:
             x, line = 0.0, line + 1
         keys.append((x, line, look, first))

@@ -8,7 +8,6 @@ specifications take it.
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ from matplotlib.axes import Axes
 from analysis.results import Analysis, Specification
 from analysis.study.contrasts import LEVEL
 from analysis.study.multiverse import SELECTED
-from report.figures.canvas import WIDTH, Look, Picture, bare, canvas, method_looks
+from report.figures.canvas import WIDTH, Look, Picture, bare, canvas, method_looks, wrapped
 from report.figures.svg import COLOURS, inline_svg
 from report.numbers import estimate, interval, number
 from report.words import architecture, choice_name, option_name, shortened
@@ -241,7 +240,7 @@ def _option(choice: str, option: str) -> str:
 
 
 def _wrapped(text: str, *, bold: bool) -> tuple[str, ...]:
-    return tuple(textwrap.wrap(text, BOLD_LETTERS if bold else LETTERS))
+    return wrapped(text, BOLD_LETTERS if bold else LETTERS)
 
 
 def _frame(curves: Sequence[_Curve], margin_pp: float) -> tuple[float, float]:

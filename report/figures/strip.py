@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from analysis.runs.columns import BASELINE
 from analysis.runs.content import flagged_runs, selection_winners
 from analysis.runs.frame import accuracy
 from analysis.runs.metric import Metric
-from report.figures.canvas import Look, Picture, bare, canvas, method_looks
+from report.figures.canvas import Look, Picture, bare, canvas, method_looks, wrapped
 from report.figures.interaction import RUN_HEAD, run_data, smaller_first
 from report.figures.svg import COLOURS, inline_svg
 from report.numbers import number
@@ -138,11 +137,11 @@ def _students(analysis: Analysis, final: pd.DataFrame) -> list[_Student]:
             bands = _bands(own[(own["teacher"] == cell.teacher) & (own["method"] == cell.method)])
             full = cell_name(cell.teacher, name, cell.method)
             label = shortened(full) + (f" ({_checkpoints(bands)})" if len(bands) > 1 else "")
-            lines = tuple(textwrap.wrap(label, LETTERS, break_on_hyphens=False))
+            lines = wrapped(label, LETTERS)
             depth = min(max(BAND, SEED * len(seeds)), DEEPEST)
             cells.append(_Cell(full, cell.method, cell.mean_pct, lines, bands, depth))
         baseline = next((cell.mean_pct for cell in cells if cell.method == BASELINE), None)
-        heading = textwrap.wrap(f"Student: {shortened(architecture(name))}", BOLD_LETTERS, break_on_hyphens=False)
+        heading = wrapped(f"Student: {shortened(architecture(name))}", BOLD_LETTERS)
         students.append(_Student(tuple(heading), tuple(cells), baseline))
     return students
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +11,7 @@ from matplotlib.axes import Axes
 
 from analysis.results import Analysis, VarianceComponent
 from report.estimands import is_refit, plain_model
-from report.figures.canvas import Picture, bare, canvas
+from report.figures.canvas import Picture, bare, canvas, wrapped
 from report.figures.svg import COLOURS, inline_svg
 from report.numbers import MISSING, interval, number
 from report.words import metric_name, shortened, subset_name
@@ -116,7 +115,7 @@ def _groups(analysis: Analysis) -> dict[tuple[str, ...], list[_Row]]:
     groups: dict[tuple[str, ...], list[_Row]] = {}
     for model, subset in dict.fromkeys((plain_model(row.model), row.subset) for row in asked):
         own = [row for row in asked if (plain_model(row.model), row.subset) == (model, subset)]
-        heading = _lines(f"Model: {_place(own[0])}", LETTERS - 6)  # bold is wider
+        heading = wrapped(f"Model: {_place(own[0])}", LETTERS - 6)  # bold is wider
         groups[heading] = [_row(row) for row in _that_count(own)]
     return groups
 
@@ -141,14 +140,10 @@ def _row(component: VarianceComponent) -> _Row:
     value = "zero" if component.sd_pp == 0 else number(component.sd_pp, "pp")
     missing = "; limit not known" if component.sd_pp == 0 else "; interval not known"
     numbers = f"{value}{missing}" if ends == MISSING else f"{value} {ends}"
-    label = _lines(component_name(component.component), LETTERS)
+    label = wrapped(component_name(component.component), LETTERS)
     if len(label[-1]) + len(numbers) >= LETTERS:
         label = (*label, "")
     return _Row(component, label, numbers)
-
-
-def _lines(text: str, letters: int) -> tuple[str, ...]:
-    return tuple(textwrap.wrap(text, letters, break_on_hyphens=False))
 
 
 def _side(share: float) -> Literal["left", "center", "right"]:

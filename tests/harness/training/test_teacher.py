@@ -330,10 +330,10 @@ def largest_logits(spec: RunSpec, images: data.Data) -> tuple[float, float]:
 
 
 def test_an_untrained_teacher_is_calm_whatever_its_depth(make_spec: Callable[..., RunSpec], digits: data.Data) -> None:
-    """Without statistics that fit, each block adds to the variance: resnet101 ends hundreds of times above resnet18."""
+    """Without statistics that fit, each block adds to the variance: resnet101 ends a thousand times above resnet18."""
     fitting, raw = {}, {}
     for architecture in ("resnet18", "resnet101"):
-        spec = make_spec(role="teacher", architecture=architecture, model={"zero_init_residual": False})
+        spec = make_spec(role="teacher", architecture=architecture, seed=1, model={"zero_init_residual": False})
         fitting[architecture], raw[architecture] = largest_logits(spec, digits)
     assert all(1 < largest < 10 for largest in fitting.values())
-    assert raw["resnet101"] > 100 * raw["resnet18"]
+    assert raw["resnet101"] > 300 * raw["resnet18"]
