@@ -138,13 +138,18 @@ def estimate_all(
     student_order: Sequence[str] | None = None,
     correct: NDArray[np.bool_] | None = None,
     history: pd.DataFrame | None = None,
+    second: bool = True,
 ) -> Estimates:
-    """Fit every model of the study; arguments and errors as in `analysis.analyze.analyze`."""
-    found, seen = _means(runs, metric, student_order, second=True)
+    """Fit every model of the study.
+
+    Arguments and errors as in `analysis.analyze.analyze`; without `second`, no second engine is fitted beside the main
+    models and their variances have no intervals, which takes a fraction of the time and changes no contrast or claim.
+    """
+    found, seen = _means(runs, metric, student_order, second=second)
     final, layout, frame = found.final, found.layout, found.frame
     for source in found.sources:
         found.omnibus += interaction_tests(source, layout.students, layout.methods)
-    _add_gain_model(found, frame, layout, metric)
+    _add_gain_model(found, frame, layout, metric, second=second)
     _add_gap_model(found, rivals.gap_frame(runs, frame, metric, layout.pair), layout, metric)
     _add_ablations(found, runs, final, metric)
     found.history = _add_history(found, runs, final, seen[1].source, history)
@@ -216,7 +221,7 @@ def _sd_intervals(source: Source) -> dict[str, tuple[float, float]]:
     return {name: sd_interval(source.fit, name) for name in names}
 
 
-def _add_gain_model(found: Estimates, frame: pd.DataFrame, layout: Layout, metric: Metric) -> None:
+def _add_gain_model(found: Estimates, frame: pd.DataFrame, layout: Layout, metric: Metric, *, second: bool) -> None:
     """Gains as the response: a gain is a cell's mean, moderation a difference of two."""
     gains = gain_frame(frame)
     try:
@@ -224,7 +229,7 @@ def _add_gain_model(found: Estimates, frame: pd.DataFrame, layout: Layout, metri
     except ModelError:  # too few seeds with a baseline of their own
         return
     families = gain_families(layout)
-    found.add(fitted, gains, families, _behind_gains(found, gains), second=True)
+    found.add(fitted, gains, families, _behind_gains(found, gains), second=second)
     moderated = list(families.get("moderation", {}).values())
     for source in fitted.sources:  # without baselines the students' common difference is part of moderation
         found.omnibus += joint_tests(source, "student + student:method", moderated)

@@ -124,7 +124,7 @@ def _published(found: Analysis, card: ReferenceCard) -> Published | None:
     if cells.isdisjoint((cell.teacher, cell.student, cell.method) for cell in found.cells):
         return None
     metric = Metric(found.metric, found.higher_is_better)
-    there = estimate_all(runs, metric=metric, history=pd.read_csv(V1_TABLE))
+    there = estimate_all(runs, metric=metric, history=pd.read_csv(V1_TABLE), second=False)
     source = f"{card.title} ({card.source.location}, {card.source.version})"
     claims = there.judged(read_claims(), DEFAULT_MARGIN_PP)
     return Published(source, DEFAULT_MARGIN_PP, tuple(there.contrasts), claims)

@@ -41,7 +41,7 @@ def verify(
     run: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN]...", help="With --bitwise: runs to train again, PHASE/NAME (default: a cheap one a phase)."
+            metavar="RUN", help="With --bitwise: runs to train again, PHASE/NAME (default: a cheap one a phase)."
         ),
     ] = None,
     profile: Annotated[str | None, typer.Option(help="Profile whose runs are judged (default: params.yaml's).")] = None,
