@@ -136,7 +136,7 @@ def render_text(found: Mapping[str, Any], *, runs: bool) -> str:
     if left["trainings"]:
         lines.append(
             f"left: {left['trainings']} trainings, {left['tables']} teacher tables, {_number(left['pflop'])} PFLOP, "
-            f"about {_duration(left['hours'])} with {left['workers']} at once (by {left['basis']})"
+            f"about {duration(left['hours'])} with {left['workers']} at once (by {left['basis']})"
         )
     else:
         lines.append("left: nothing; every run is done and its digests check out")
@@ -185,5 +185,6 @@ def _number(value: float) -> str:
     return f"{value:,.1f}" if value >= 1 else f"{value:.2g}"
 
 
-def _duration(hours: float) -> str:
+def duration(hours: float) -> str:
+    """Hours as a reader says them: hours, or minutes below one."""
     return f"{hours:,.1f} h" if hours >= 1 else f"{hours * 60:.1f} min"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from collections.abc import Sequence
 
-from harness.errors import RunsFailed, StoreError, StudyError
-from harness.execute.job import CHECKPOINT_EVERY_S, Executor, Job
+from harness.errors import EnvironmentProblem, RunsFailed, StoreError, StudyError
+from harness.execute.job import CHECKPOINT_EVERY_S, Done, Executor, Job
 from harness.execute.progress import StageProgress
 from harness.selection import read_selected, write_selected
 from harness.store.code import training_code_sha256
@@ -14,6 +17,8 @@ from harness.study.cost import training_flops
 from harness.study.plan import PHASES, Entry, Phase, plan
 from harness.study.study import Study
 from harness.workspace import DOWNLOADS, Workspace
+
+_FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT))  # what a run on a full disk ends with
 
 
 def train_phases(
@@ -38,7 +43,7 @@ def train_phases(
         checkpoint_every_s: Seconds between a run's checkpoints; 0 for every epoch.
 
     Raises:
-        EnvironmentProblem: Another process works on the same runs.
+        EnvironmentProblem: Another process works on the same runs, or the disk is full.
         StoreError: A phase needs runs of an earlier phase that are not there.
         RunsFailed: Some runs failed; all others of the phase are done.
         StudyError: No run is of this cell and seed, or the phase waits for the selection.
@@ -97,6 +102,8 @@ def _train_phase(
     with StageProgress(phase, longest_first, skipped=len(entries) - len(jobs)) as progress:
         for done in executor.run(longest_first, progress.epoch, progress.say):
             progress.ended(done)
+            if done.error is not None and any(word in done.error for word in _FULL):
+                raise EnvironmentProblem(_full(store, done))
             store.mark(jobs[done.job], done.error)
             if done.error is not None:
                 failed.append(f"  {done.job.folder}: {done.error}")
@@ -107,6 +114,14 @@ def _train_phase(
             f"{len(failed)} of {len(jobs)} runs of {phase} (the other {whole} are done and kept; the same command "
             "tries the failed ones again):\n" + "\n".join(failed)
         )
+
+
+def _full(store: Store, done: Done) -> str:
+    return (
+        f"{done.job.folder}: expected room for a run, found the disk full "
+        f"({shutil.disk_usage(store.root).free / 1e6:,.0f} MB free); all that was whole is kept. Make room "
+        "(`harness plan` says what the study takes), and the same command goes on from there."
+    )
 
 
 def _wanted(entry: Entry, cell: str | None, seed: int | None) -> bool:

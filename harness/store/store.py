@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -155,12 +156,12 @@ class Store:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 lock.seek(0)
-                holder = lock.read().strip() or "unknown"
+                holder = lock.read().strip() or "process unknown"
                 raise EnvironmentProblem(
-                    f"{self.root}: another `harness train` (process {holder}) is at work here; wait for it, or end it."
+                    f"{self.root}: another `harness train` ({holder}) is at work here; wait for it, or end it."
                 ) from None
             lock.truncate(0)
-            lock.write(str(os.getpid()))
+            lock.write(f"process {os.getpid()} on {socket.gethostname()}")
             lock.flush()
             yield
 

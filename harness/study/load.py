@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ T = TypeVar("T", bound=BaseModel)
 
 PARAMS = Path("params.yaml")
 PROFILES = Path("profiles")
+PROFILE_VARIABLE = "KDCAP_PROFILE"  # of the environment: a container's way to choose
 
 
 class Params(Frozen):
@@ -74,15 +76,19 @@ def load_strict(path: Path, kind: type[T]) -> T:
 
 
 def resolve_profile(profile: str | None) -> str:
-    """The profile named, or else the one that params.yaml names.
+    """The profile named, or else the one of the environment's KDCAP_PROFILE, or else the one that params.yaml names.
 
     Raises:
         StudyError: params.yaml is missing or wrong, or there is no such profile.
     """
-    name = profile if profile is not None else load_strict(PARAMS, Params).profile
+    if profile is not None:
+        name, source = profile, "--profile"
+    elif (of_environment := os.environ.get(PROFILE_VARIABLE)) is not None:
+        name, source = of_environment, PROFILE_VARIABLE
+    else:
+        name, source = load_strict(PARAMS, Params).profile, f"{PARAMS}, profile"
     known = sorted(path.stem for path in PROFILES.glob("*.yaml"))
     if name not in known:
-        source = "--profile" if profile is not None else f"{PARAMS}, profile"
         raise StudyError(f"{source}: expected one of {', '.join(known) or 'no profile at all'}, found {name}.")
     return name
 

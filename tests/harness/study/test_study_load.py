@@ -452,11 +452,19 @@ def test_an_unknown_profile_on_the_command_line(workspace: Path, name: str) -> N
     assert sentence == f"--profile: expected one of quick, found {name}."
 
 
-def test_the_option_wins_over_params_yaml(workspace: Path) -> None:
-    """Without it, params.yaml's profile is taken."""
+def test_the_option_wins_over_the_environment_and_that_over_params_yaml(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without either, params.yaml's profile is taken."""
     (workspace / "profiles/other.yaml").write_text(QUICK)
     assert resolve_profile(None) == "quick"
     assert resolve_profile("other") == "other"
+    monkeypatch.setenv("KDCAP_PROFILE", "other")
+    assert resolve_profile(None) == "other"
+    assert resolve_profile("quick") == "quick"
+    monkeypatch.setenv("KDCAP_PROFILE", "ohter")
+    with pytest.raises(StudyError, match=r"^KDCAP_PROFILE: expected one of other, quick, found ohter\.$"):
+        resolve_profile(None)
 
 
 @pytest.mark.parametrize("profile", sorted(path.stem for path in (ROOT / "profiles").glob("*.yaml")))
