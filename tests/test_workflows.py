@@ -24,9 +24,12 @@ from harness.verify.reference import find_reference
 ROOT = Path(__file__).parents[1]
 REPRODUCE = (ROOT / ".github/workflows/reproduce.yml").read_text(encoding="utf-8")
 CI = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
+IMAGE = (ROOT / ".github/workflows/image.yml").read_text(encoding="utf-8")
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 ACTION = (ROOT / "action.yml").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 OURS = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / ".github/workflows").iterdir())}
+REDIRECTED = r" >([\w./-]+)"  # where a command's output goes
 LONGEST_USER_WORKFLOW = 15  # lines: what a reader will copy without thinking twice
 
 
@@ -54,7 +57,7 @@ def scripts(text: str) -> list[str]:
 def commands(text: str) -> list[list[str]]:
     """The simple commands in the scripts of a workflow or action, each as its words."""
     found = []
-    for line in "\n".join(scripts(text)).replace("\\\n", " ").splitlines():
+    for line in re.sub(REDIRECTED, "", "\n".join(scripts(text)).replace("\\\n", " ")).splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
         lexer.whitespace_split = True
         for joined, words in itertools.groupby(lexer, lambda word: set(word) <= set("();<>|&")):
@@ -80,8 +83,8 @@ def loose_rights(text: str) -> list[str]:
     if "permissions" not in workflow:
         found.append("no permissions: the repository's default may be to write")
     for name, job in workflow["jobs"].items():
-        if not 0 < job.get("timeout-minutes", 0) <= 30:
-            found.append(f"{name}: no timeout of at most 30 minutes")
+        if not 0 < job.get("timeout-minutes", 0) <= 60:
+            found.append(f"{name}: no timeout of at most an hour")
         if not re.fullmatch(r"ubuntu-\d\d\.\d\d", job["runs-on"]):
             found.append(f"{name}: runs on {job['runs-on']}")
     return found
@@ -115,27 +118,43 @@ def unknown_options(verb: str, words: list[str]) -> list[str]:
     return sorted({word.partition("=")[0] for word in words if word.startswith("--")} - known)
 
 
+def unknown_to_docker(words: list[str]) -> list[str]:
+    """Arguments of a build that the Dockerfile does not declare, and files read from a container that nothing makes."""
+    arguments = re.findall(r"--build-arg (\w+)", " ".join(words))
+    found = [name for name in arguments if not re.search(rf"^ARG {name}\b", DOCKERFILE, re.MULTILINE)]
+    command = words[words.index("kdcap") + 1 :] if words[0] == "run" else []
+    files = command[1:] if command[:1] == ["cat"] else []
+    return found + [file for file in files if file not in DOCKERFILE and file not in pipeline_files()]
+
+
 def unknown_commands(text: str) -> list[str]:
     """Verbs, options, targets and scripts that the workflow calls and the project does not have."""
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     found = []
     for name, *words in commands(text):
         if Path(name).name == "harness":
             found += unknown_options(words[0], words[1:])
         elif name == "make":
             found += sorted(set(words) - targets)
+        elif name == "docker":
+            found += unknown_to_docker(words)
         elif "/" in name and not os.access(ROOT / name.removeprefix("$GITHUB_ACTION_PATH/"), os.X_OK):
             found.append(name)
     return found
 
 
-def unmade_artifacts(text: str) -> list[str]:
-    """Uploaded files that are neither an output of the pipeline nor written by an option of `harness`."""
+def pipeline_files() -> set[str]:
+    """The outputs of the pipeline, for the profile of params.yaml."""
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     outputs = str([stage.get(key) for stage in pipeline.values() for key in ("outs", "metrics")])
-    made = set(re.findall(r"[\w./-]+", outputs.replace("${profile}", resolve_profile(None))))
+    return set(re.findall(r"[\w./-]+", outputs.replace("${profile}", resolve_profile(None))))
+
+
+def unmade_artifacts(text: str) -> list[str]:
+    """Uploaded files that are no output of the pipeline, of an option of `harness`, or of a command's redirection."""
     pairs = [pair for words in commands(text) for pair in itertools.pairwise(words)]
-    made |= {file for option, file in pairs if option in ("--json", "--junit")}
+    made = pipeline_files() | {file for option, file in pairs if option in ("--json", "--junit")}
+    made |= set(re.findall(REDIRECTED, "\n".join(scripts(text))))
     uploads = [step["with"]["path"] for step in steps(text) if "/upload-artifact@" in step.get("uses", "")]
     return [path for upload in uploads for path in upload.split() if path not in made]
 
@@ -206,6 +225,11 @@ def test_the_readme_workflow_is_sound(check: Callable[[str], list[str]]) -> None
         (unknown_commands, ACTION, "--reference", "--referenz"),
         (unmade_artifacts, REPRODUCE, "results/quick/report.md", "results/quick/raport.md"),
         (unmade_artifacts, REPRODUCE, "--junit results/quick/verdict.xml", ""),
+        (unknown_commands, IMAGE, "make audit", "make audits"),
+        (unknown_commands, IMAGE, "--build-arg TORCH=", "--build-arg TORCHES="),
+        (unknown_commands, IMAGE, "kdcap cat results/quick/report.html", "kdcap cat results/quick/raport.html"),
+        (unknown_commands, IMAGE, "cat /opt/kdcap/share/sbom.cdx.json", "cat /opt/kdcap/sbom.cdx.json"),
+        (unmade_artifacts, IMAGE, ">sbom.cdx.json", ">sbom.json"),
         (wrong_inputs, CI, "          reference: yasar2026-v2\n", ""),
         (wrong_inputs, CI, "          runs:", "          run:"),
         (too_long, CI, "name: ci", "name: verify"),
@@ -228,6 +252,20 @@ def test_the_study_is_reproduced_weekly_and_its_files_outlive_a_failed_gate() ->
     assert "--no-gate" not in gate["run"]
     assert keep["if"] == "${{ !cancelled() }}"
     assert "continue-on-error" not in REPRODUCE
+
+
+def test_the_image_is_tested_weekly_and_the_supply_chain_beside_it() -> None:
+    """`image` runs on every push, pull request, call and week; no check hides another's answer, and none may fail."""
+    workflow = yaml.safe_load(IMAGE)
+    assert set(workflow[True]) == {"push", "pull_request", "workflow_dispatch", "schedule"}
+    tests, study, supply = ([step.get("run") for step in workflow["jobs"][name]["steps"]] for name in workflow["jobs"])
+    assert tests[-1] == "make image-test"
+    assert any("dvc repro" in (script or "") for script in study)
+    assert supply[-2:] == ["make hadolint", "make audit"]
+    late = [step for name in ("study", "supply") for step in workflow["jobs"][name]["steps"] if "if" in step]
+    assert [step["if"] for step in late] == ["${{ !cancelled() }}"] * 3
+    assert "continue-on-error" not in IMAGE
+    assert "cache-from" not in IMAGE
 
 
 @pytest.mark.parametrize(("shift_pp", "code", "verdict"), [(0.0, 0, "PASS"), (0.3, 1, "FAIL")])
