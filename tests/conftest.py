@@ -1,14 +1,19 @@
-"""What several folders of tests share: descriptions of runs small enough to train in a second."""
+"""What several folders of tests share: runs small enough to train in a second, analyses, and one made once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 
 from harness.study.spec import Dataset, Model, Optimisation, RunSpec
+
+if TYPE_CHECKING:
+    from analysis.results import Analysis
 
 # No deadline: a busy machine is no failure. The same examples every time: a red test is the code's doing, not a
 # draw's.
@@ -64,3 +69,34 @@ def tiny_spec(
 def make_spec() -> Callable[..., RunSpec]:
     """Makes a tiny run's description; keyword arguments change single fields, block by block."""
     return tiny_spec
+
+
+@contextmanager
+def _in_haste(*, second: bool = False) -> Iterator[None]:
+    """Analyses without the specification curve, with few draws and plans; variances unprofiled unless `second`."""
+    import analysis.analyze as front  # imports that most tests do without
+    from analysis.study import multiverse, precision, rivals, second_engine
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(front, "estimate_all", partial(front.estimate_all, second=second))
+        patch.setattr(multiverse, "specifications", lambda *_: ())
+        patch.setattr(precision, "DRAWS", 100)
+        patch.setattr(precision, "SEEDS", (5,))
+        patch.setattr(rivals, "DRAWS", 20)
+        patch.setattr(second_engine, "OPTIMISERS", ("bfgs",))
+        yield
+
+
+@pytest.fixture(scope="session")
+def in_haste() -> Callable[..., AbstractContextManager[None]]:
+    """Within it an analysis takes a fraction of its time and has the same contrasts and claims."""
+    return _in_haste
+
+
+@pytest.fixture(scope="session")
+def published_analysis() -> Analysis:
+    """The published runs, analysed as `harness reanalyze` does; made once, it takes seconds."""
+    from harness.analysing import analyse_files
+    from harness.verify.reference import PUBLISHED, RUNS, V1_TABLE, find_reference
+
+    return analyse_files(find_reference(PUBLISHED) / RUNS, history=V1_TABLE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,6 @@ from analysis.runs.frame import accuracy, model_frame
 from analysis.runs.layout import layout_of
 from analysis.runs.metric import ACCURACY
 from analysis.runs.table import check_runs, finals
-from analysis.study import multiverse, precision, rivals, second_engine
 from harness.claims import read_claims
 
 REFERENCE = Path(__file__).parents[2] / "reference"
@@ -61,26 +61,22 @@ def register() -> tuple[Registered, ...]:
 
 
 @pytest.fixture(scope="session")
-def published_analysis(
-    published: pd.DataFrame, register: Sequence[Registered], first_version: pd.DataFrame
-) -> Analysis:
-    """The published runs, analysed as `harness reanalyze` does; made once, it takes seconds."""
-    return analyze(published, claims=register, history=first_version, generator=np.random.default_rng(0))
+def quickly(
+    in_haste: Callable[..., AbstractContextManager[None]], register: Sequence[Registered]
+) -> Callable[..., Analysis]:
+    """`analyze` in haste, with the project's register."""
 
-
-@pytest.fixture
-def quickly(monkeypatch: pytest.MonkeyPatch, register: Sequence[Registered]) -> Callable[..., Analysis]:
-    """`analyze` with the project's register, without the specification curve, and with few draws and plans."""
-    monkeypatch.setattr(multiverse, "specifications", lambda *_: ())
-    monkeypatch.setattr(precision, "DRAWS", 100)
-    monkeypatch.setattr(precision, "SEEDS", (5,))
-    monkeypatch.setattr(rivals, "DRAWS", 20)
-    monkeypatch.setattr(second_engine, "OPTIMISERS", ("bfgs",))
-
-    def run(runs: pd.DataFrame, *, seed: int = 0, **options: object) -> Analysis:
-        return analyze(runs, **{"claims": register, "generator": np.random.default_rng(seed)} | options)
+    def run(runs: pd.DataFrame, *, seed: int = 0, second: bool = False, **options: object) -> Analysis:
+        with in_haste(second=second):
+            return analyze(runs, **{"claims": register, "generator": np.random.default_rng(seed)} | options)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def quick_published(quickly: Callable[..., Analysis], published: pd.DataFrame) -> Analysis:
+    """The published runs, analysed so, with the second engine."""
+    return quickly(published, second=True)
 
 
 def frame_of(runs: pd.DataFrame) -> pd.DataFrame:

@@ -22,6 +22,12 @@ def untrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tiny:
     return tiny
 
 
+@pytest.fixture
+def to_copy(untrained: Tiny, first_training: tuple[Tiny, InProcess]) -> Tiny:
+    """The same, for tests of what is trained and when: its runs are copies of trained ones."""
+    return Tiny(untrained.root, first_training[0].root)
+
+
 @pytest.fixture(scope="session")
 def first_training(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tiny, InProcess]:
     """The tiny study, trained from nothing in all phases, with its executor. Shared by all tests: read only."""

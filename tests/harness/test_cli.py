@@ -234,14 +234,14 @@ def test_a_reader_that_leaves_early_is_no_failure(untrained: Tiny) -> None:
 
 
 @pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """`harness train` trains in this process; the list is of the workers that it was told to use."""
+def in_process(monkeypatch: pytest.MonkeyPatch, first_training: tuple[Tiny, InProcess]) -> list[int]:
+    """`harness train` copies runs that are trained already; the list is of the workers that it was told to use."""
     workers: list[int] = []
 
     def make(count: int, methods: Sequence[str]) -> InProcess:
         assert list(methods) == ["logit", "feature"], "the study's, for the server to import"
         workers.append(count)
-        return InProcess()
+        return InProcess(finished=first_training[0].root)
 
     monkeypatch.setattr("harness.execute.local.LocalExecutor", make)
     return workers

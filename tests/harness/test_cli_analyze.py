@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,16 @@ runner = CliRunner()
 
 SMALLEST = ROOT / "examples" / "smallest.csv"
 SMALL = ("--runs", str(SMALLEST), "--order", "small,big")
+
+
+@pytest.fixture
+def hasty(in_haste: Callable[..., AbstractContextManager[None]]) -> Iterator[None]:
+    """For what does not depend on the parts of an analysis that take the most time."""
+    with in_haste():
+        yield
+
+
+hastily = pytest.mark.usefixtures("hasty")
 
 
 def test_own_runs_need_no_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,6 +56,7 @@ def test_own_runs_need_no_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert all(len(line) <= 100 for line in result.output.splitlines())
 
 
+@hastily
 def test_json_is_the_file(tmp_path: Path) -> None:
     """--json prints what was written, and only that; --latex writes tables beside it."""
     result = runner.invoke(app, ["analyze", *SMALL, "--out", str(tmp_path), "--margin", "0.5", "--json", "--latex"])
@@ -57,6 +70,7 @@ def test_json_is_the_file(tmp_path: Path) -> None:
     assert "[+0.264, +0.680]" in tables
 
 
+@hastily
 def test_a_metric_of_which_less_is_better(tmp_path: Path) -> None:
     """Gains are reductions of the error; a direction without a metric is refused."""
     errors = ROOT / "examples" / "error_rate.csv"
@@ -76,6 +90,7 @@ def test_a_metric_of_which_less_is_better(tmp_path: Path) -> None:
     assert "expected a --metric" in str(refused.exception)
 
 
+@hastily
 def test_a_profile_gives_place_and_margin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without --runs: results/PROFILE/runs.csv, the profile's margin, results/PROFILE/analysis."""
     shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
@@ -89,6 +104,7 @@ def test_a_profile_gives_place_and_margin(tmp_path: Path, monkeypatch: pytest.Mo
     assert (found.n_runs, found.margin_pp) == (20, 1.0)
 
 
+@hastily
 def test_order_of_students_is_taken(tmp_path: Path) -> None:
     """--order turns the comparison round."""
     arguments = ["--runs", str(SMALLEST), "--out", str(tmp_path), "--order", "big, small"]
@@ -97,6 +113,7 @@ def test_order_of_students_is_taken(tmp_path: Path) -> None:
     assert by_id["moderation:kd"].contrast == "moderation:kd-none:small-big"
 
 
+@hastily
 def test_claims_of_ones_own(tmp_path: Path) -> None:
     """Another register is judged instead of the paper's."""
     own = tmp_path / "claims.yaml"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import csv
-import functools
 import io
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import typer
 from typer.testing import CliRunner
 
 from analysis.results import Analysis
-from analysis.runs.metric import ACCURACY, Metric
+from analysis.runs.metric import Metric
 from harness.analysing import analyse_files
 from harness.analysis_files import write_analysis
 from harness.cli.report import report
@@ -26,7 +26,7 @@ from harness.errors import KdcapError
 from harness.files import sha256_of_file, write_json
 from harness.provenance import analysis_code_sha256
 from harness.reporting import banner_of
-from harness.verify.reference import PUBLISHED, RUNS, V1_TABLE, find_reference
+from harness.verify.reference import PUBLISHED, RUNS, find_reference
 
 ROOT = Path(__file__).parents[2]
 app = typer.Typer(rich_markup_mode=None)
@@ -34,20 +34,7 @@ app.command()(report)
 
 
 @pytest.fixture(scope="module")
-def published() -> Iterator[Analysis]:
-    """The published runs' analysis, which takes seconds, made once; every command of this module gets it from here."""
-    cached = functools.cache(analyse_files)
-
-    def remembered(runs: Path, **options: object) -> Analysis:
-        return cached(runs.resolve(), **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.analysing.analyse_files", remembered)
-        yield remembered(find_reference(PUBLISHED) / RUNS, metric=ACCURACY, history=V1_TABLE)
-
-
-@pytest.fixture(scope="module")
-def workspace(published: Analysis, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(published_analysis: Analysis, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace whose quick profile holds the published runs' first four seeds, as if they were its own.
 
     Its analysis is that of all five seeds: what is tested here is the way from files to a page.
@@ -61,7 +48,7 @@ def workspace(published: Analysis, tmp_path_factory: pytest.TempPathFactory) -> 
     seed = head.split(",").index("seed")
     kept = [f"{row},quick" for row in rows if row.split(",")[seed] != "4"]
     (results / "runs.csv").write_text("\n".join([f"{head},profile", *kept, ""]), encoding="utf-8")
-    write_analysis(results / "analysis", published)
+    write_analysis(results / "analysis", published_analysis)
     return folder
 
 
@@ -104,11 +91,11 @@ def test_the_same_results_give_the_same_bytes(study: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def alone(published: Analysis, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def alone(published_analysis: Analysis, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with the report of the published runs, as someone makes it who has their table only."""
     folder = tmp_path_factory.mktemp("alone")
     shutil.copy(find_reference(PUBLISHED) / RUNS, folder / "mine.csv")
-    write_analysis(folder / "analysis", published)
+    write_analysis(folder / "analysis", published_analysis)
     run("--runs", str(folder / "mine.csv"), "--out", str(folder / "mine.html"), "--title", "Published <runs>")
     return folder
 
@@ -125,13 +112,13 @@ def test_the_published_runs_are_not_compared_with_themselves(alone: Path) -> Non
     assert (alone / "mine.json").is_file()
 
 
-def test_every_published_estimate_can_be_traced_to_its_runs(published: Analysis, alone: Path) -> None:
+def test_every_published_estimate_can_be_traced_to_its_runs(published_analysis: Analysis, alone: Path) -> None:
     """All contrasts have a row that leads to a model, models lead to runs, and tested claims to their contrast.
 
     Only the difference between versions is a difference of means, with no model; fits again for other images stand
     beside those for these.
     """
-    page = (alone / "mine.html").read_text(encoding="utf-8")
+    published, page = published_analysis, (alone / "mine.html").read_text(encoding="utf-8")
     ids = re.findall(r' id="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     assert set(re.findall(r' href="#([^"]+)"', page)) <= set(ids)
@@ -177,11 +164,14 @@ def test_markdown_of_the_published_runs_fits_a_summary(alone: Path) -> None:
     assert sum(line.startswith("| ") for line in lines) == 2 + 24
 
 
-def test_a_metric_of_ones_own_is_reported_alone(tmp_path: Path) -> None:
+def test_a_metric_of_ones_own_is_reported_alone(
+    tmp_path: Path, in_haste: Callable[..., AbstractContextManager[None]]
+) -> None:
     """An error rate, which the published runs do not have, is read by the analysis' own metric and direction."""
     mine = tmp_path / "mine.csv"
     shutil.copy(ROOT / "examples" / "error_rate.csv", mine)
-    found = analyse_files(mine, metric=Metric("top1_error", higher_is_better=False), order=("small", "big"))
+    with in_haste():
+        found = analyse_files(mine, metric=Metric("top1_error", higher_is_better=False), order=("small", "big"))
     write_analysis(tmp_path / "analysis", found)
     run("--runs", str(mine))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -191,14 +181,14 @@ def test_a_metric_of_ones_own_is_reported_alone(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["metric"] == "top1_error"
 
 
-def test_runs_with_no_cell_in_common_are_reported_alone(tmp_path: Path, published: Analysis) -> None:
+def test_runs_with_no_cell_in_common_are_reported_alone(tmp_path: Path, published_analysis: Analysis) -> None:
     """Students of other names are other estimands: no column of the published runs stands beside them."""
     names = {"resnet18": "tiny", "resnet34": "wide", "resnet50": "deep", "resnet101": "huge"}
     mine = tmp_path / "mine.csv"
     text = (find_reference(PUBLISHED) / RUNS).read_text(encoding="utf-8")
     mine.write_text(re.sub("|".join(names), lambda found: names[found[0]], text), encoding="utf-8")
-    cells = [replace(c, teacher=names.get(c.teacher, ""), student=names[c.student]) for c in published.cells]
-    write_analysis(tmp_path / "analysis", replace(published, cells=tuple(cells)))
+    cells = [replace(c, teacher=names.get(c.teacher, ""), student=names[c.student]) for c in published_analysis.cells]
+    write_analysis(tmp_path / "analysis", replace(published_analysis, cells=tuple(cells)))
     run("--runs", str(mine))
     assert "Published runs</th>" not in (tmp_path / "report.html").read_text(encoding="utf-8")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from tiny_study import TRAININGS, InProcess, Tiny, entry_named, plan_of
 
 from harness.errors import EnvironmentProblem, RunsFailed, StoreError, StudyError
+from harness.execute.job import Job, OnEpoch, Say
 from harness.execute.phase import train_phases
 from harness.planning import overview
 from harness.store.store import Store
@@ -28,7 +31,7 @@ def train(
     seed: int | None = None,
 ) -> list[str]:
     """Bring phases (all, if none is named) up to date; returns what was trained, as PHASE/NAME in order."""
-    executor = InProcess(fails)
+    executor = InProcess(fails, tiny.finished)
     train_phases(tiny.study, tiny.workspace, phases or PHASES, executor, cell=cell, seed=seed)
     return executor.trained
 
@@ -131,11 +134,11 @@ def _finals(tiny: Tiny) -> list[str]:
 # --- order ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_final_phase_waits_for_the_selection(untrained: Tiny) -> None:
+def test_the_final_phase_waits_for_the_selection(to_copy: Tiny) -> None:
     """Refused with the command that comes first; nothing is trained."""
-    train(untrained, "teachers")
+    train(to_copy, "teachers")
     with pytest.raises(StudyError, match="waits for the selection; run `harness train --phase select` first"):
-        train(untrained, "final")
+        train(to_copy, "final")
     assert not Path("runs/tiny/final").exists()
 
 
@@ -210,13 +213,13 @@ def test_an_edited_selection_is_made_again(trained: Tiny) -> None:
 # --- some runs only ---------------------------------------------------------------------------------------------------
 
 
-def test_a_part_of_a_selection_selects_nothing(untrained: Tiny) -> None:
+def test_a_part_of_a_selection_selects_nothing(to_copy: Tiny) -> None:
     """Only what was asked for is trained, and the choice waits until all candidates are there."""
-    train(untrained, "teachers")
-    assert train(untrained, "select", cell=FEATURE) == [f"select/{FEATURE}-t0-s0"]
-    assert not untrained.workspace.selected.exists()
-    assert len(train(untrained, "select")) == 2
-    assert untrained.workspace.selected.exists()
+    train(to_copy, "teachers")
+    assert train(to_copy, "select", cell=FEATURE) == [f"select/{FEATURE}-t0-s0"]
+    assert not to_copy.workspace.selected.exists()
+    assert len(train(to_copy, "select")) == 2
+    assert to_copy.workspace.selected.exists()
 
 
 def test_one_seed_of_one_cell(trained: Tiny) -> None:
@@ -238,9 +241,9 @@ def test_a_cell_that_is_none_is_a_mistake(trained: Tiny) -> None:
         train(trained, "final", seed=7)
 
 
-def test_a_baseline_needs_no_selection(untrained: Tiny) -> None:
+def test_a_baseline_needs_no_selection(to_copy: Tiny) -> None:
     """Asked for by its cell, it is trained while other cells of the phase still wait."""
-    assert train(untrained, "final", cell="resnet18-none", seed=1) == ["final/resnet18-none-s1"]
+    assert train(to_copy, "final", cell="resnet18-none", seed=1) == ["final/resnet18-none-s1"]
 
 
 def test_a_phase_without_runs_has_its_folder(untrained: Tiny) -> None:
@@ -253,12 +256,12 @@ def test_a_phase_without_runs_has_its_folder(untrained: Tiny) -> None:
 # --- failures ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_failed_run_loses_no_other(untrained: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_run_loses_no_other(to_copy: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
     """The phase goes on to its end, then names what failed and why; the same command tries only that again."""
-    train(untrained, "teachers")
+    train(to_copy, "teachers")
     failing = "resnet34-resnet18-logit-a0.3-T2-t0-s0"
     with pytest.raises(RunsFailed) as error:
-        train(untrained, "select", "final", fails=(failing, f"{FEATURE}-t0-s0"))
+        train(to_copy, "select", "final", fails=(failing, f"{FEATURE}-t0-s0"))
     summary, *reasons = str(error.value).splitlines()
     assert summary.startswith("2 of 3 runs of select")
     assert "other 1 are done" in summary
@@ -267,17 +270,34 @@ def test_a_failed_run_loses_no_other(untrained: Tiny, capsys: pytest.CaptureFixt
         f"  runs/tiny/select/{failing}: this run was told to fail",
     ]
     assert [path.name for path in Path("runs/tiny/select").iterdir()] == ["resnet34-resnet18-logit-a0.7-T2-t0-s0"]
-    assert not untrained.workspace.selected.exists()
+    assert not to_copy.workspace.selected.exists()
     assert not Path("runs/tiny/final").exists()  # a later phase does not begin
     assert capsys.readouterr().out.count("FAILED") == 2
-    shown = overview(untrained.study, untrained.workspace)["entries"]
+    shown = overview(to_copy.study, to_copy.workspace)["entries"]
     assert [(row["run"], row["reason"]) for row in shown if row["state"] == "failed"] == [
         (failing, "this run was told to fail"),
         (f"{FEATURE}-t0-s0", "this run was told to fail"),
     ]
-    assert set(train(untrained, "select")) == {f"select/{failing}", f"select/{FEATURE}-t0-s0"}
-    assert untrained.workspace.selected.exists()
-    assert not any(row["state"] == "failed" for row in overview(untrained.study, untrained.workspace)["entries"])
+    assert set(train(to_copy, "select")) == {f"select/{failing}", f"select/{FEATURE}-t0-s0"}
+    assert to_copy.workspace.selected.exists()
+    assert not any(row["state"] == "failed" for row in overview(to_copy.study, to_copy.workspace)["entries"])
+
+
+class OnFullDisk(InProcess):
+    """Every run ends as one does whose checkpoint finds no room."""
+
+    def _end(self, job: Job, on_epoch: OnEpoch, say: Say) -> str | None:
+        del on_epoch, say
+        return f"OSError: {OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(job.partial))}"
+
+
+def test_a_full_disk_ends_the_phase_at_once_with_one_sentence(to_copy: Tiny) -> None:
+    """Every other run would fail alike; what is done stays, and the same command goes on from there."""
+    train(to_copy, "teachers")
+    with pytest.raises(EnvironmentProblem, match=r"found the disk full \([\d,]+ MB free\); all that was whole is kept"):
+        train_phases(to_copy.study, to_copy.workspace, ["select"], OnFullDisk())
+    assert not Path("runs/tiny/.failed").exists()
+    assert len(train(to_copy, "teachers", "select")) == TRAININGS["select"]
 
 
 def test_two_trainers_do_not_meet(trained: Tiny) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import KdcapError
 from harness.execute.job import Done, Job, OnEpoch, Say
+from harness.store.store import read
 from harness.study.load import load_study
 from harness.study.plan import Entry, plan
 from harness.study.study import Study
@@ -53,9 +55,15 @@ TRAININGS = {"teachers": 1, "select": 3, "final": 4, "stem_ablation": 2, "bug_ab
 
 @dataclass(frozen=True)
 class Tiny:
-    """A folder with params.yaml and the tiny profile; tests work inside it, since a workspace's paths are relative."""
+    """A folder with params.yaml and the tiny profile; tests work inside it, since a workspace's paths are relative.
+
+    Attributes:
+        root: The folder.
+        finished: The same study where it is trained already, for `InProcess`; None to train in earnest.
+    """
 
     root: Path
+    finished: Path | None = None
 
     @property
     def study(self) -> Study:
@@ -89,10 +97,12 @@ class InProcess:
 
     Args:
         fails: Names of runs that end with an error instead.
+        finished: A trained study's folder; a run that it has, to the same description, is copied from there.
     """
 
-    def __init__(self, fails: Iterable[str] = ()) -> None:
+    def __init__(self, fails: Iterable[str] = (), finished: Path | None = None) -> None:
         self.fails = set(fails)
+        self.finished = finished
         self.asked: list[list[Job]] = []
 
     @property
@@ -110,6 +120,13 @@ class InProcess:
     def _end(self, job: Job, on_epoch: OnEpoch, say: Say) -> str | None:
         if job.spec.name in self.fails:
             return "this run was told to fail"
+        if (
+            self.finished is not None
+            and (there := self.finished / job.folder).exists()
+            and read(there).spec == job.spec
+        ):
+            shutil.copytree(there, job.folder)
+            return None
         from harness.execute import worker  # imports torch, which most tests do without
 
         try:

@@ -36,7 +36,7 @@ from analysis.results import (
     Version,
 )
 from analysis.runs.table import check_runs
-from report.context import Published, ReportContext
+from report.context import Published, ReportContext, Verification
 
 SEED_PP = (0.12, -0.08, 0.03, -0.15, 0.08)
 CELLS = (  # teacher, student, method, alpha, temperature, mean accuracy in percent
@@ -433,4 +433,14 @@ def context() -> ReportContext:
         banner="These are digits, a test of the pipeline, not evidence about CIFAR-10.",
         environment={"Python": "3.11.9", "torch": "2.13.0", "Device": "cpu, 1 thread"},
         published=published(),
+    )
+
+
+def full_context() -> ReportContext:
+    """The same with curves, a verification, and a title that looks like markup."""
+    return replace(
+        context(),
+        title="A <b>bold</b> | title",
+        curves=curves(),
+        verification=Verification("PASS", "Ten cells agree with resnet34's -0.08."),
     )

@@ -6,7 +6,6 @@ import json
 import math
 import re
 import xml.etree.ElementTree as ET
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +14,6 @@ import reading
 import sample_study
 
 from report.contents import contents
-from report.context import ReportContext, Verification
 from report.downloads import picture_csv, table_csv
 from report.figures.canvas import Datum, Picture
 from report.render import Rendered, render
@@ -33,19 +31,11 @@ class Study(NamedTuple):
     pictures: dict[str, Picture]
 
 
-def full_context() -> ReportContext:
-    """The sample's context, with curves and a verification."""
-    verified = Verification("PASS", "Ten cells agree with resnet34's -0.08.")
-    return replace(sample_study.context(), curves=sample_study.curves(), verification=verified)
-
-
 @pytest.fixture(scope="module")
-def study() -> Study:
+def study(full: Rendered) -> Study:
     """The hand-made study's."""
-    analysis, runs, context = sample_study.analysis(), sample_study.runs(), full_context()
-    rendered = render(analysis, runs, context)
-    pictures = {picture.id: picture for picture in contents(analysis, runs, context).every_picture}
-    return Study(rendered, reading.tree(rendered.html), pictures)
+    shown = contents(sample_study.analysis(), sample_study.runs(), sample_study.full_context())
+    return Study(full, reading.tree(full.html), {picture.id: picture for picture in shown.every_picture})
 
 
 def data_tables(root: ET.Element) -> dict[str, ET.Element]:
@@ -148,7 +138,7 @@ def test_the_forests_download_holds_the_analysis_estimates(study: Study) -> None
 def test_a_name_is_never_a_formula() -> None:
     """Names from the runs table that a spreadsheet would compute are quoted, in tables, figures and headings."""
     analysis, runs = sample_study.renamed({"resnet34": "=1+1", "feature": "@sum", "logit": "-logit"})
-    root = reading.tree(render(analysis, runs, full_context()).html)
+    root = reading.tree(render(analysis, runs, sample_study.full_context()).html)
     holders = [*data_tables(root).values(), reading.table(root, "claims"), *root.iter("figure")]
     cells = [cell for holder in holders for row in reading.downloaded(holder) for cell in row]
     assert not [cell for cell in cells if cell.startswith(("=", "@"))]
@@ -197,7 +187,7 @@ def test_json_holds_every_table_and_figure_of_the_page(study: Study) -> None:
     assert data["verification"] == {"verdict": "PASS", "sentence": "Ten cells agree with resnet34's -0.08."}
 
 
-def test_markdown_is_short_and_tells_the_verification(study: Study) -> None:
+def test_markdown_is_short_and_tells_the_verification(study: Study, rendered: Rendered) -> None:
     """Answer, verification and the claims that were tested fit on a screen, in words that people use."""
     lines = study.rendered.markdown.splitlines()
     assert len(lines) < 40
@@ -205,5 +195,4 @@ def test_markdown_is_short_and_tells_the_verification(study: Study) -> None:
     assert [line.split(" | ")[0].removeprefix("| ") for line in lines if line.startswith("|")][2:] == [
         claim.sentence for claim in sample_study.claims() if claim.verdict != "not tested"
     ]
-    alone = render(sample_study.analysis(), sample_study.runs(), sample_study.context()).markdown
-    assert "Verification" not in alone
+    assert "Verification" not in rendered.markdown

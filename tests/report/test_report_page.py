@@ -24,7 +24,7 @@ from analysis.runs.metric import Metric
 from analysis.runs.table import check_runs
 from report.contents import contrast_tables
 from report.context import Verification
-from report.drawers import drawers
+from report.drawers import Drawer, drawers
 from report.evidence import engine_table
 from report.render import Rendered, environment, headline, render
 from report.tables import ALPHA, run_table
@@ -241,6 +241,12 @@ def test_published_estimates_stand_beside_ours_where_the_estimand_is_the_same(pa
     assert "Published (pp)" not in alone
 
 
+@pytest.fixture(scope="module")
+def opened() -> tuple[Drawer, ...]:
+    """The drawers of the hand-made study."""
+    return tuple(drawers(sample_study.analysis(), sample_study.runs(), sample_study.context()))
+
+
 def test_only_estimands_of_the_same_rows_are_compared() -> None:
     """A published contrast from another subset is another estimand and is not shown."""
     published = sample_study.published()
@@ -343,23 +349,21 @@ def test_a_claim_about_several_contrasts_names_the_weakest_in_words(page: str) -
     assert f"of 1 the weakest, {sample_study.FEATURE}, from" in page
 
 
-def test_both_engines_and_their_difference_are_shown(page: str) -> None:
+def test_both_engines_and_their_difference_are_shown(page: str, singular_page: str) -> None:
     """A row a model that was fitted twice: our criterion, and how far the second engine is from it."""
     (row,) = engine_table(sample_study.analysis()).rows
     assert row[:2] == ("primary", "\N{MINUS SIGN}51.83")
     assert row[3:6] == ("5e-15", "0", "1.0000")
     assert row[6] == "the second engine agrees to -1e-8 pp"
     assert '<table id="table-engines" class="data">' in page
-    alone = render(sample_study.singular(), sample_study.runs(), sample_study.context()).html
-    assert 'id="table-engines"' not in alone
-    assert "no regular fit with a random part" in alone
+    assert 'id="table-engines"' not in singular_page
+    assert "no regular fit with a random part" in singular_page
 
 
-def test_what_lies_deeper_is_there_and_closed(page: str) -> None:
+def test_what_lies_deeper_is_there_and_closed(page: str, opened: tuple[Drawer, ...]) -> None:
     """Each drawer is a details element that works without scripts; every further table is in one of them."""
     parsed = Page(page)
     assert all("open" not in attributes for attributes in parsed.of("details"))
-    opened = drawers(sample_study.analysis(), sample_study.runs(), sample_study.context())
     named = [a["id"] for a in parsed.of("details")]
     assert named[0] == "claims-in-words"
     assert named[1 : len(opened) + 1] == [f"evidence-{drawer.id}" for drawer in opened]
@@ -394,18 +398,16 @@ def test_an_empty_drawer_is_left_out() -> None:
     assert left == {"intervals", "power", "effects"}
 
 
-def test_curves_open_a_drawer_of_their_own() -> None:
+def test_curves_open_a_drawer_of_their_own(opened: tuple[Drawer, ...]) -> None:
     """Where runs came with their histories there is one more drawer, with the figure of training."""
     with_curves = replace(sample_study.context(), curves=sample_study.curves())
-    opened = drawers(sample_study.analysis(), sample_study.runs(), with_curves)
-    assert [p.id for drawer in opened if drawer.id == "training" for p in drawer.pictures] == ["convergence"]
-    without = drawers(sample_study.analysis(), sample_study.runs(), sample_study.context())
-    assert "training" not in [drawer.id for drawer in without]
+    more = drawers(sample_study.analysis(), sample_study.runs(), with_curves)
+    assert [p.id for drawer in more if drawer.id == "training" for p in drawer.pictures] == ["convergence"]
+    assert "training" not in [drawer.id for drawer in opened]
 
 
-def test_further_tables_say_what_the_analysis_says() -> None:
+def test_further_tables_say_what_the_analysis_says(opened: tuple[Drawer, ...]) -> None:
     """One row of each, in words and with the digits of its unit."""
-    opened = drawers(sample_study.analysis(), sample_study.runs(), sample_study.context())
     found = {table.id: table.rows for drawer in opened for table in drawer.tables}
     minus, none = "\N{MINUS SIGN}", "\N{EN DASH}"
     assert found["curve"][0] == ("feature", "3", "2", "0", "+0.09", "+0.41")
@@ -443,18 +445,17 @@ def test_further_tables_say_what_the_analysis_says() -> None:
     assert found["agreement"][0][0] == "ResNet-50 → ResNet-18, feature minus ResNet-50 → ResNet-18, logit"
 
 
-def test_an_error_rate_is_shown_as_one_minus_itself() -> None:
+def test_an_error_rate_is_shown_as_one_minus_itself(page: str) -> None:
     """Where less is better, figure and words speak of the turned metric; the runs table shows it as it is."""
     frame = sample_study.runs_frame()
     frame["error"] = 1 - frame["test_acc_best"]
     runs = check_runs(frame, "errors.csv", Metric("error", higher_is_better=False))
     analysis = replace(sample_study.analysis(), metric="error", higher_is_better=False)
-    page = render(analysis, runs, sample_study.context()).html
-    best = render(sample_study.analysis(), sample_study.runs(), sample_study.context()).html
-    assert "1 - error (%)" in page
-    assert "Cells: 1 - error over seeds" in page
-    assert re.findall(r"<title>Run .*?</title>", page) == re.findall(r"<title>Run .*?</title>", best)
-    assert '<th scope="col" class="number">error (%)</th>' in page
+    turned = render(analysis, runs, sample_study.context()).html
+    assert "1 - error (%)" in turned
+    assert "Cells: 1 - error over seeds" in turned
+    assert re.findall(r"<title>Run .*?</title>", turned) == re.findall(r"<title>Run .*?</title>", page)
+    assert '<th scope="col" class="number">error (%)</th>' in turned
 
 
 def test_each_verdict_is_a_word(page: str) -> None:
@@ -465,12 +466,10 @@ def test_each_verdict_is_a_word(page: str) -> None:
     assert words == [*["cannot tell"] * 2, *each, *each]  # cards, the claims table, and each claim in words
 
 
-def test_a_verification_is_told_with_the_answer() -> None:
+def test_a_verification_is_told_with_the_answer(full: Rendered) -> None:
     """The verdict of `harness verify` stands in the answer."""
-    context = replace(sample_study.context(), verification=Verification("FAIL", "Two cells differ."))
-    page = render(sample_study.analysis(), sample_study.runs(), context).html
-    assert page.index("Verification: FAIL.") < page.index('<section id="claims">')
-    assert "Two cells differ." in page
+    assert full.html.index("Verification: PASS.") < full.html.index('<section id="claims">')
+    assert "Ten cells agree with ResNet-34's \N{MINUS SIGN}0.08." in full.html
 
 
 def test_a_missing_value_stops_the_report() -> None:
@@ -502,10 +501,9 @@ def test_the_page_is_small(page: str) -> None:
     assert len(page.encode()) < 400_000
 
 
-def test_markdown_has_answer_banner_counts_and_claims() -> None:
+def test_markdown_has_answer_banner_counts_and_claims(full: Rendered) -> None:
     """The short form says the same, with what markdown would take for markup made harmless."""
-    context = replace(sample_study.context(), title="A <b>bold</b> | title")
-    text = render(sample_study.analysis(), sample_study.runs(), context).markdown
+    text = full.markdown
     assert text.startswith("# A \\<b\\>bold\\</b\\> \\| title\n\n> **These are digits")
     assert "These runs cannot tell whether" in text
     shown = "supported | +0.21 \\[+0.08, +0.34\\] pp | \\< 0.001 | above 0, margin 0.2 pp |"
@@ -516,9 +514,8 @@ def test_markdown_has_answer_banner_counts_and_claims() -> None:
     assert "50 runs analysed." in text
 
 
-def test_json_holds_the_numbers_unrounded() -> None:
+def test_json_holds_the_numbers_unrounded(rendered: Rendered) -> None:
     """Machines get every estimate as it is; the object is plain JSON."""
-    rendered = render(sample_study.analysis(), sample_study.runs(), sample_study.context())
     data = json.loads(json.dumps(rendered.json, allow_nan=False))
     assert data["answer"] == list(sample_study.analysis().answer)
     assert data["schema"] == "kdcap.report/3"

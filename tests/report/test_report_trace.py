@@ -55,11 +55,11 @@ def dead_links(root: ET.Element) -> list[str]:
     return [target for target in targets(root) if target not in by_id(root)]
 
 
-def test_every_link_leads_somewhere(sample: Trail) -> None:
+def test_every_link_leads_somewhere(sample: Trail, page: str) -> None:
     """Also those inside closed details; of a page that lost a row's id, the dead links are named."""
     assert len(targets(sample.root)) > 70
     assert dead_links(sample.root) == []
-    spoiled = trail(sample_study.analysis()).root
+    spoiled = reading.tree(page)
     del by_id(spoiled)["run-4"].attrib["id"]
     assert "run-4" in dead_links(spoiled)
 
@@ -131,10 +131,9 @@ def test_a_claim_leads_to_its_words_and_from_there_to_its_contrast(sample: Trail
     assert followed == ["moderation:feature", "moderation:logit", "gain", "closer", "null"]
 
 
-def test_after_a_singular_fit_a_claim_leads_to_the_refit() -> None:
+def test_after_a_singular_fit_a_claim_leads_to_the_refit(singular_page: str) -> None:
     """Both fits stand in the table; the claim's link finds the one that it rests on."""
-    page = trail(sample_study.singular())
-    places = by_id(page.root)
+    places = by_id(reading.tree(singular_page))
     words = next(e for name, e in places.items() if name.startswith("claim-in-words-gain"))
     (target,) = targets(words)
     assert reading.text(places[target][0]) == "ResNet-34, feature (refit)"
