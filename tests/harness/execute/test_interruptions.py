@@ -166,7 +166,7 @@ carry_out([Place(Path(sys.argv[1])).job(RunSpec.model_validate_json(sys.argv[2])
 def test_a_run_notices_its_parents_death_within_an_epoch(tmp_path: Path, make_spec: Callable[..., RunSpec]) -> None:
     """An epoch may take an hour: a run whose parent was killed does not wait for its end, when it would report.
 
-    ResNet-101 of width 32 takes far longer than the three seconds allowed for an epoch of 1,500 digits.
+    That it did not is seen from the checkpoint that it would have left.
     """
     spec = make_spec(architecture="resnet101", model={"width": 32}, dataset={"train_images": 1500})
     here = Path(__file__)
@@ -183,7 +183,7 @@ def test_a_run_notices_its_parents_death_within_an_epoch(tmp_path: Path, make_sp
     finally:
         parent.kill()
         parent.wait(timeout=10)
-    assert wait_until(lambda: not alive(children), seconds=3), alive(children)
+    assert wait_until(lambda: not alive(children), seconds=90), alive(children)
     assert not list(tmp_path.rglob("checkpoints/*")), "it was in its first epoch"
 
 
