@@ -1,12 +1,12 @@
 # kdcap in a container. docs/container.md has the whole story; in short:
-#   docker build -t kdcap .                                    (CPU build of torch: --build-arg TORCH=cpu)
+#   docker build -t kdcap .                  (CPU build of torch: TORCH=cpu make image, with its index in PIP_EXTRA_INDEX_URL)
 #   docker run --gpus all -v kdcap:/kdcap kdcap dvc repro
 # Neither a `# syntax=` line nor heredocs: engines without a registry at hand, and older ones, build it too.
 ARG BASE=python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
 
 # What the image has beside Python and kdcap.
 FROM ${BASE} AS system
-# Debian's newest fixes each time; what the base digest pins is Python and the C library.
+# The tini of the day: it is the one package that the base digest does not pin. The SBOM has its version.
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends tini && rm -rf /var/lib/apt/lists/* \
  && useradd --create-home --uid 1000 kdcap \
@@ -40,7 +40,7 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /tmp/whe
  && /opt/build/bin/pip --python /opt/kdcap/bin/python install --no-deps --no-index --root /app /tmp/wheel/*.whl \
  && mkdir -p /app/opt/kdcap/workspace/requirements /app/opt/kdcap/share \
  && cp -r .dvc .dvcignore dvc.yaml params.yaml profiles harness analysis report reference /app/opt/kdcap/workspace \
- && cp requirements/*.lock /app/opt/kdcap/workspace/requirements
+ && cp requirements/base.lock requirements/torch-cuda.lock /app/opt/kdcap/workspace/requirements
 COPY --from=system /var/lib/dpkg /tmp/dpkg
 RUN /opt/build/bin/cyclonedx-py environment --no-validate --output-reproducible --pyproject pyproject.toml \
       --output-file /tmp/environment.cdx.json /opt/kdcap/bin/python \

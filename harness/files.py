@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -9,6 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+_SMALL = 1 << 16  # bytes
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # what writing to a full disk, or beyond a quota, ends with
 
 
 def sha256_of_bytes(content: bytes | memoryview) -> str:
@@ -18,7 +25,11 @@ def sha256_of_bytes(content: bytes | memoryview) -> str:
 
 def sha256_of_file(path: Path) -> str:
     """SHA-256 of a file's content, as 64 hex digits; raises OSError if it cannot be read."""
-    with path.open("rb") as stream:
+    with path.open("rb", buffering=0) as stream:
+        first = stream.read(_SMALL)
+        if len(first) < _SMALL:  # most files: without `file_digest`, which makes a buffer of 256 kB for each
+            return sha256_of_bytes(first)
+        stream.seek(0)
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -63,6 +74,18 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in this block with a folder, which need not be writable and is made if missing."""
+    folder.mkdir(exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)  # which gives the lock back
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

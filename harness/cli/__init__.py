@@ -6,9 +6,11 @@ Verb modules import only typer and the standard library at their top, so that `h
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import traceback
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -18,6 +20,7 @@ from analysis.errors import TableError
 from harness import __version__
 from harness.cli import analyze, collect, doctor, plan, power, reanalyze, reference, report, train, verify
 from harness.errors import KdcapError, RunsFailed
+from harness.files import FULL
 
 EXIT_FAIL, EXIT_BAD_INPUT, EXIT_BUG = 1, 2, 70  # 0 and 3 are verdicts: `harness.verify.verdict`
 
@@ -71,6 +74,15 @@ def main() -> None:
         typer.echo(f"failed: {failed}", err=True)
         sys.exit(EXIT_FAIL)
     except OSError as error:
+        if error.errno in FULL:
+            free = shutil.disk_usage(Path.cwd()).free / 1e6
+            where = error.filename or Path.cwd()
+            typer.echo(
+                f"error: {where}: expected room to write, found the disk full ({free:,.0f} MB free here); all that was "
+                "whole is kept. Make room, and the same command goes on from there.",
+                err=True,
+            )
+            sys.exit(EXIT_BAD_INPUT)
         where = error.filename or "what is written to"
         typer.echo(f"error: {where}: {error.strerror or error}; check path, permissions and disk space.", err=True)
         sys.exit(EXIT_BAD_INPUT)

