@@ -8,6 +8,7 @@
 #   make chaos    kill the study again and again; same digests in the end
 #   make image    build the container (TORCH=cpu: with torch's CPU build)
 #   make image-test  build it, and prove in a Docker engine what docs/container.md says (half an hour)
+#   make cluster-test  the executors for Ray and Slurm, on clusters of two nodes on this machine
 #   make docs     renew the outputs that the README shows
 #   make lock     renew the locks; a pin that still fits stays (UPGRADE=1: the newest versions)
 #   make audit    known vulnerabilities of what the locks pin; fails where it cannot find out
@@ -23,7 +24,8 @@ LOCKS := requirements/base.lock requirements/dev.lock requirements/torch-cpu.loc
 # Stages call `harness` by name.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: repro test lint types layers tests bench chaos docs image image-test report shots lock audit hadolint workflows clean
+.PHONY: repro test lint types layers tests bench chaos cluster-test docs image image-test report shots lock audit \
+  hadolint workflows clean
 
 repro: .venv/ready
 	$(BIN)/dvc repro
@@ -50,13 +52,17 @@ bench: .venv/ready
 chaos: .venv/ready
 	$(BIN)/python -m pytest -m chaos -s
 
-# What `docker build` cannot know by itself: version and source of what is built.
+# What `docker build` cannot know by itself: revision and source of what is built, and this machine's package indexes.
 image:
 	docker build --build-arg TORCH=$(or $(TORCH),cuda) --build-arg REVISION="$$(git describe --always --dirty --abbrev=40 --exclude "*")" \
-	  --build-arg SOURCE="$$(git remote get-url origin 2>/dev/null | sed "s,//[^/]*@,//," | grep . || echo unknown)" --tag kdcap .
+	  --build-arg SOURCE="$$(git remote get-url origin 2>/dev/null | sed "s,//[^/]*@,//," | grep . || echo unknown)" \
+	  --build-arg PIP_INDEX_URL --build-arg PIP_EXTRA_INDEX_URL --tag kdcap .
 
 image-test: .venv/ready
 	$(BIN)/python -m pytest -m image -s -p no:xdist tests/image
+
+cluster-test: .venv/cluster
+	$(BIN)/python -m pytest -m cluster -s
 
 report:
 	@echo "report: $(REPORT)"
@@ -94,4 +100,8 @@ clean:
 	rm -rf .venv/supply
 	$(PYTHON) -m venv .venv/supply
 	.venv/supply/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	touch $@
+
+.venv/cluster: .venv/ready requirements/cluster.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/cluster.lock
 	touch $@

@@ -6,13 +6,14 @@
 #   torch-cuda.lock  torch, torchvision and the CUDA 13 wheels they bring
 #   torch-cpu.lock   torch's CPU build (`+cpu`, so that a missing wheel fails loudly) and torchvision
 #   dev.lock         the tools of `make test`, on top of base.lock
+#   cluster.lock     Ray, for the extra `ray`, on top of base.lock
 #   supply.lock      the tools of the supply chain, an environment of their own
 #
 # `uv` is installed into a temporary environment where there is none. The CPU wheel is not on PyPI, and is asked for only
 # when torch's version below changes: pip must then find it, by PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS.
 set -euo pipefail
 cd "$(dirname "$0")"
-TORCH=2.13.0 TORCHVISION=0.28.0 UV=0.13.9
+TORCH=2.13.0 TORCHVISION=0.28.0 UV=0.13.9 RAY=2.60.0
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "${PYTHON:-python3}" -m venv "$work/tools"
@@ -49,10 +50,14 @@ is_torch='/^(torch|torchvision|triton|nvidia-[a-z0-9-]*|cuda-[a-z0-9-]*)==/'
     echo "torch==$TORCH+cpu --hash=sha256:$(sha256sum "$work"/wheels/*.whl | cut -d' ' -f1)"; }; } >"$work/locks/torch-cpu.lock"
 compile "$work/dev.lock" base.lock dev.lock -- --group ../pyproject.toml:dev -c "$work/pins" -c "$work/locks/base.lock"
 # What base.lock has already is left out.
-{ head_of "Tools for make test, on top of base.lock."
+beyond_base() { head_of "$2"
   awk 'NR==FNR{if(match($0,/^[a-z0-9._-]+==/))seen[substr($0,1,RLENGTH)]=1;next}
-       /^[a-z0-9]/{match($0,/^[a-z0-9._-]+==/);skip=(substr($0,1,RLENGTH) in seen)} !skip' \
-    "$work/locks/base.lock" "$work/dev.lock"; } >"$work/locks/dev.lock"
+       /^[a-z0-9]/{match($0,/^[a-z0-9._-]+==/);skip=(substr($0,1,RLENGTH) in seen)} !skip' "$work/locks/base.lock" "$1"; }
+beyond_base "$work/dev.lock" "Tools for make test, on top of base.lock." >"$work/locks/dev.lock"
+echo "ray==$RAY" >"$work/ray"
+compile "$work/cluster.lock" base.lock dev.lock cluster.lock -- --extra ray ../pyproject.toml -c "$work/pins" -c "$work/ray" \
+  -c "$work/locks/base.lock" -c "$work/locks/dev.lock"
+beyond_base "$work/cluster.lock" "Ray, on top of base.lock." >"$work/locks/cluster.lock"
 compile "$work/supply.lock" supply.lock -- --group ../pyproject.toml:supply
 { head_of "Tools of the supply chain, for an environment of their own."; cat "$work/supply.lock"; } >"$work/locks/supply.lock"
 cd "$work/locks" # a lock that is the same keeps its date, so that no environment is made anew for it

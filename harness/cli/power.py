@@ -48,6 +48,7 @@ def power(
     import json as json_module
 
     from analysis.plan import plan_study
+    from analysis.runs.reach import first_seeds
     from harness.cli.analyze import checked_margin, chosen_metric, students
     from harness.tables import read_runs
     from harness.verify.reference import PUBLISHED, RUNS, find_reference
@@ -59,7 +60,9 @@ def power(
         if not 0.05 < one < 1:  # noqa: PLR2004 - the level of the test
             raise StudyError(f"--power: expected a probability between 0.05 and 1, found {one:g}.")
     compared = chosen_metric(metric, lower_is_better=lower_is_better)
-    table = read_runs(runs if runs is not None else find_reference(PUBLISHED) / RUNS, compared)
+    table, cut = first_seeds(read_runs(runs if runs is not None else find_reference(PUBLISHED) / RUNS, compared))
+    if cut:
+        typer.echo(cut, err=True)
     answer = plan_study(
         table,
         effect,
@@ -68,7 +71,10 @@ def power(
         metric=compared,
         student_order=students(order),
     )
-    typer.echo(json_module.dumps(dataclasses.asdict(answer), indent=2) if json else _screen(answer))
+    if json:
+        typer.echo(json_module.dumps({**dataclasses.asdict(answer), "notes": [cut] if cut else []}, indent=2))
+    else:
+        typer.echo(_screen(answer))
 
 
 def _screen(answer: PlanAnswer) -> str:

@@ -18,13 +18,34 @@ class PhaseName(StrEnum):
     bug_ablation = "bug_ablation"
 
 
+class ExecutorName(StrEnum):
+    """Executors, as the command line spells them."""
+
+    local = "local"
+    ray = "ray"
+    slurm = "slurm"
+
+
 def train(
     profile: Annotated[str | None, typer.Option(help="Profile (default: params.yaml's).")] = None,
     phase: Annotated[list[PhaseName] | None, typer.Option(help="Only this phase; may be repeated.")] = None,
     cell: Annotated[str | None, typer.Option(help="Only this cell, as `harness plan` names it, without seed.")] = None,
     seed: Annotated[int | None, typer.Option(help="Only this seed.")] = None,
+    part: Annotated[
+        str | None, typer.Option(help="Only part K of N, from 0, e.g. 3/8: for job arrays without a driver.")
+    ] = None,
+    executor: Annotated[
+        ExecutorName, typer.Option(envvar="KDCAP_EXECUTOR", help="Who trains: this machine, a Ray cluster, or Slurm.")
+    ] = ExecutorName.local,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Runs at once (default: cores / threads of a run; 1 on a GPU).")
+        int | None, typer.Option(min=1, help="local: runs at once (default: as many as cores and GPUs hold).")
+    ] = None,
+    runs_per_gpu: Annotated[
+        int | None,
+        typer.Option(min=1, help="local, ray: runs at once on a GPU (default: as many as fit its memory; ray: 1)."),
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(envvar="KDCAP_RAY_ADDRESS", help="ray: address of the cluster.")
     ] = None,
     checkpoint_every: Annotated[
         float | None,
@@ -37,18 +58,21 @@ def train(
 ) -> None:
     """Train what is missing or stale, skip what is done.
 
+    A student starts when its teacher is done, and a chosen cell when its candidates are; the longest chain goes first.
+
     A run is skipped only when its description, the training code and every digest check out. Cut it whenever you
     like: the same command goes on from the last checkpoint, and ends with the same bits.
 
     \b
     Example:
-      harness train                                            everything, in order
+      harness train                                            everything
       harness train --phase final --workers 4
       harness train --phase teachers --cell resnet34-none --seed 0
     """  # noqa: D301 - \b keeps line breaks in the help
+    from harness.execute.executors import make_executor
     from harness.execute.job import CHECKPOINT_EVERY_S
-    from harness.execute.local import LocalExecutor, default_workers
     from harness.execute.phase import train_phases
+    from harness.files import alone_in
     from harness.study.load import load_study, resolve_profile
     from harness.study.plan import PHASES
     from harness.workspace import DOWNLOADS, Workspace
@@ -59,14 +83,24 @@ def train(
     if study.dataset.name != "digits":
         from harness.training.data import prepare  # imports torch, which the workers otherwise do alone
 
-        prepare(study.dataset, DOWNLOADS)
-    count = workers or default_workers(study.optimisation)
+        with alone_in(DOWNLOADS):  # of two that would write the same archive one waits
+            prepare(study.dataset, DOWNLOADS)
     train_phases(
         study,
         Workspace(name),
         chosen,
-        LocalExecutor(count, study.methods),
+        make_executor(executor, study.methods, workers=workers, runs_per_gpu=runs_per_gpu, address=address),
         cell=cell,
         seed=seed,
+        part=None if part is None else _part(part),
         checkpoint_every_s=CHECKPOINT_EVERY_S if checkpoint_every is None else checkpoint_every,
     )
+
+
+def _part(text: str) -> tuple[int, int]:
+    from harness.errors import StudyError
+
+    number, _, count = text.partition("/")
+    if number.isdecimal() and count.isdecimal() and int(number) < int(count):
+        return int(number), int(count)
+    raise StudyError(f"--part: expected K/N with K from 0 to N - 1, e.g. 3/8, found {text}; correct it.")

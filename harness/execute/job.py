@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -40,10 +40,19 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
-    """A job's end: its folder, or what went wrong."""
+    """A job's end.
+
+    Attributes:
+        job: The job.
+        error: What went wrong; None for a run that is in its folder.
+        node: Where it ran, for people: host, and card where it had one; "" where not known.
+        seconds: Wall time there, without waiting in a queue; None where not known.
+    """
 
     job: Job
     error: str | None
+    node: str = ""
+    seconds: float | None = None
 
 
 OnEpoch = Callable[[Job, int, float], None]
@@ -51,13 +60,17 @@ Say = Callable[[Job, str], None]
 
 
 class Executor(Protocol):
-    """Carries out jobs that do not depend on each other, in any order and place."""
+    """Carries out jobs that can start, in any order and place."""
 
-    def run(self, jobs: Iterable[Job], on_epoch: OnEpoch, say: Say) -> Iterator[Done]:
-        """Carry out every job and yield each as it ends; one job's failure is no other's.
+    def run(self, ready: list[Job], on_epoch: OnEpoch, say: Say) -> Iterator[Done]:
+        """Carry out jobs until `ready` is empty and nothing runs; yield each as it ends; one's failure is no other's.
+
+        Leaving the iterator early, by any exception, ends the running jobs.
 
         Args:
-            jobs: What to do, most urgent first.
+            ready: What can start now, most urgent first. What is started is taken out, the front first where it can.
+                After each end that was yielded the caller may have put more in, so it is looked at again. The same
+                after `on_epoch` (runs whose teacher's table is there by then), as soon as that is convenient.
             on_epoch: Told (job, epoch, validation accuracy) along the way.
             say: Told (job, sentence) of what people should know: a damaged checkpoint, a long computation.
         """

@@ -35,6 +35,7 @@ def carry_out(
     job: Job,
     on_epoch: Callable[[int, float], None] = lambda *_: None,
     say: Callable[[str], None] = lambda _: None,
+    before_commit: Callable[[RunRecord], None] = lambda _: None,
 ) -> Path:
     """Train one run and put it into the store.
 
@@ -42,6 +43,7 @@ def carry_out(
         job: The run and its folders.
         on_epoch: Told (epoch, validation accuracy) as each epoch ends.
         say: Told, in a sentence, what people should know: a damaged checkpoint, a table in the making.
+        before_commit: Told the record, before the run gets its folder; what it raises keeps the run out.
 
     Returns:
         The run's folder.
@@ -99,8 +101,21 @@ def carry_out(
         history_sha256=records.history_digest(history),
         files={name: sha256_of_bytes(content) for name, content in files.items()},
     )
+    before_commit(record)
     store.commit(job.partial, job.folder, files, record)
     return job.folder
+
+
+def gpu_memory_bytes() -> int:
+    """GPU memory that this process needs at its peak, in bytes; 0 without a GPU.
+
+    What torch's allocator reserved at most, and what it does not know of: the CUDA context and its kernels. That is
+    all that is in use on the card but for what the allocator holds now, so another process there would be counted too.
+    """
+    if not torch.cuda.is_available():
+        return 0
+    free, total = torch.cuda.mem_get_info()
+    return torch.cuda.max_memory_reserved() + (total - free) - torch.cuda.memory_reserved()
 
 
 def _teaching(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
 from typing import NamedTuple
 
 from harness.study.methods import LOGITS_METHODS, UNTRAINED_TEACHER
@@ -87,6 +90,42 @@ def nominal_seconds(spec: RunSpec) -> float:
     """Seconds of a run on the machine that the profile is meant for: a CPU thread, or one A100-80GB."""
     rate = CPU_THREAD_SECONDS_PER_PFLOP if spec.optimisation.device == "cpu" else A100_SECONDS_PER_PFLOP
     return training_flops(spec) / 1e15 * rate
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast runs go: as fast as those that are done, or else at the nominal rates.
+
+    Args:
+        done: Seconds of training of each run that is done.
+    """
+
+    done: Mapping[RunSpec, float]
+
+    def run_seconds(self, spec: RunSpec) -> float:
+        """Seconds of a run: by the epochs of runs of its shape, else by the operations of all that are done."""
+        if not self.done:
+            return nominal_seconds(spec)
+        if spec.shape in self._epoch_seconds:
+            return self._epoch_seconds[spec.shape] * spec.epochs
+        return training_flops(spec) * self._flop_seconds
+
+    def table_seconds(self, spec: RunSpec) -> float:
+        """Seconds of a run's teacher table."""
+        if not self.done:
+            return nominal_seconds(spec) * table_flops(spec) / training_flops(spec)
+        return table_flops(spec) * self._flop_seconds
+
+    @cached_property
+    def _flop_seconds(self) -> float:
+        return sum(self.done.values()) / sum(map(training_flops, self.done))
+
+    @cached_property
+    def _epoch_seconds(self) -> dict[Hashable, float]:
+        of_shape: dict[Hashable, list[float]] = {}
+        for run, seconds in self.done.items():
+            of_shape.setdefault(run.shape, []).append(seconds / run.epochs)
+        return {shape: fmean(seconds) for shape, seconds in of_shape.items()}
 
 
 def uses_table(spec: RunSpec) -> bool:

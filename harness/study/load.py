@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from harness.errors import StudyError
 from harness.study.methods import HYPERPARAMETERS, STAGE_BY_STAGE, find
 from harness.study.plan import any_winner, plan
-from harness.study.spec import NARROWEST, Architecture, Frozen
+from harness.study.spec import NARROWEST, Architecture, Count, Frozen
 from harness.study.study import Study
 from harness.training.architectures import FULL_WIDTH, channels, layout
 
@@ -24,10 +24,29 @@ PROFILES = Path("profiles")
 PROFILE_VARIABLE = "KDCAP_PROFILE"  # of the environment: a container's way to choose
 
 
+class Slurm(Frozen):
+    """What the Slurm executor asks the site for.
+
+    Attributes:
+        partition: Partition; None for the site's default.
+        minutes: Time limit of a job; None for the partition's. A run that takes longer goes on in another job.
+        gres: What a run asks for that may use a GPU; one uses no more than one.
+        runs_at_once: Most runs in the queue at once, waiting or running. Slurm's default limit of an array is 1000.
+        options: Further options of sbatch, e.g. `--account=ml`.
+    """
+
+    partition: str | None = None
+    minutes: Count | None = None
+    gres: str = "gpu:1"
+    runs_at_once: Annotated[int, Field(ge=1, le=1000)] = 100
+    options: Annotated[tuple[str, ...], Field(strict=False)] = ()
+
+
 class Params(Frozen):
-    """params.yaml: which profile `dvc repro` and every command work on."""
+    """params.yaml: which profile `dvc repro` and every command work on, and how the Slurm executor uses the site."""
 
     profile: str
+    slurm: Slurm = Slurm()
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -83,7 +102,7 @@ def resolve_profile(profile: str | None) -> str:
     """
     if profile is not None:
         name, source = profile, "--profile"
-    elif (of_environment := os.environ.get(PROFILE_VARIABLE)) is not None:
+    elif of_environment := os.environ.get(PROFILE_VARIABLE):
         name, source = of_environment, PROFILE_VARIABLE
     else:
         name, source = load_strict(PARAMS, Params).profile, f"{PARAMS}, profile"

@@ -41,6 +41,7 @@ class Entry:
         seed: The run's own.
         owner: Phase whose folder holds the run.
         spec: The run; None while its hyperparameters wait for the selection.
+        choice: The choice that it waits for; None for a known run.
     """
 
     phase: Phase
@@ -49,6 +50,7 @@ class Entry:
     seed: int
     owner: Phase
     spec: RunSpec | None = None
+    choice: Choice | None = None
 
     @property
     def label(self) -> str:
@@ -111,15 +113,29 @@ def choose(study: Study, val_acc: Mapping[str, float]) -> dict[Choice, Hyperpara
     Raises:
         KeyError: A candidate has no accuracy.
     """
-    winners = {}
-    for choice, specs in candidates(study).items():
-        winners[choice] = max(specs, key=lambda spec: val_acc[spec.sha256]).hyperparameters
-    return winners
+    return {choice: winner(specs, val_acc) for choice, specs in candidates(study).items()}
+
+
+def winner(specs: Sequence[RunSpec], val_acc: Mapping[str, float]) -> Hyperparameters:
+    """The hyperparameters that won among the candidates of one pair and method; see `choose`."""
+    return max(specs, key=lambda spec: val_acc[spec.sha256]).hyperparameters
 
 
 def any_winner(study: Study) -> dict[Choice, Hyperparameters]:
     """A selection before there is one: the first candidate of each pair and method; all cost the same."""
     return {choice: specs[0].hyperparameters for choice, specs in candidates(study).items()}
+
+
+def decided(study: Study, entry: Entry, values: Hyperparameters) -> Entry:
+    """An entry that waited for the selection, with the hyperparameters that were chosen.
+
+    Raises:
+        ValueError: It does not wait.
+    """
+    if entry.choice is None or entry.teacher_seed is None:
+        raise ValueError(f"{entry.label} waits for no selection")
+    known = _chosen(entry.phase, study, {entry.choice: values}, entry.choice, entry.teacher_seed, entry.seed)
+    return replace(known, owner=entry.owner)
 
 
 def distinct(entries: Sequence[Entry]) -> tuple[Entry, ...]:
@@ -144,7 +160,7 @@ def _lines(study: Study, selected: Selected | None) -> Iterator[Entry]:
     for bug in study.bug_ablation:
         choice = Choice(bug.teacher, bug.student, "feature")
         for seed in bug.seeds:
-            yield _chosen("bug_ablation", study, selected, choice, _tried(study)[0], seed, clip_projections=False)
+            yield _chosen("bug_ablation", study, selected, choice, _tried(study)[0], seed)
 
 
 def _final_lines(study: Study, selected: Selected | None) -> Iterator[Entry]:
@@ -177,16 +193,15 @@ def _chosen(
     choice: Choice,
     teacher_seed: int,
     seed: int,
-    *,
-    clip_projections: bool = True,
 ) -> Entry:
     """An entry whose hyperparameters come from the selection."""
+    clip_projections = phase != "bug_ablation"
     if selected is not None:
         values = selected[choice]
         return _known(phase, _distilled(study, choice, values, teacher_seed, seed, clip_projections=clip_projections))
     cell = f"{choice.teacher}-{choice.student}-{choice.method}{'' if clip_projections else '-unclipped'}"
     shared = clip_projections and (teacher_seed, seed) == _tried(study)
-    return Entry(phase, cell, teacher_seed, seed, owner="select" if shared else phase)
+    return Entry(phase, cell, teacher_seed, seed, owner="select" if shared else phase, choice=choice)
 
 
 def _alone(study: Study, role: Role, architecture: Architecture, seed: int, stem: Stem = "cifar") -> RunSpec:

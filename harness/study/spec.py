@@ -5,7 +5,7 @@ A run's identity is the SHA-256 of this description as canonical JSON. Two runs 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
@@ -209,6 +209,13 @@ class RunSpec(Frozen):
     def sha256(self) -> str:
         """Identity of the run, 64 hex digits."""
         return sha256_of_bytes(canonical_json(self.model_dump(mode="json")).encode())
+
+    @property
+    def shape(self) -> Hashable:
+        """What the time of an epoch and the memory depend on: all but seeds, hyperparameters and number of epochs."""
+        teacher = self.teacher and (self.teacher.architecture, self.teacher.stem)
+        network = self.architecture, self.stem, self.method, self.clip_projections, teacher
+        return network, self.dataset, self.model, self.optimisation
 
     @property
     def cell(self) -> str:

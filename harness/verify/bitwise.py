@@ -239,7 +239,7 @@ def _trained_again(store: Store, study: Study, runs: Mapping[str, RunSpec]) -> d
         longest_first = sorted(jobs, key=lambda job: -training_flops(job.spec))
         executor = LocalExecutor(default_workers(study.optimisation), study.methods)
         failed = []
-        with StageProgress("bitwise", longest_first, skipped=0) as progress:
+        with StageProgress({"bitwise": [job.spec for job in longest_first]}) as progress:
             for done in executor.run(longest_first, progress.epoch, progress.say):
                 progress.ended(done)
                 if done.error is not None:

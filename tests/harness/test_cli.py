@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -175,6 +177,18 @@ def test_every_known_error_is_a_sentence(
     assert capsys.readouterr().err == "error: Expected this.\n"
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_a_sentence_with_the_room_there_is(
+    ending: Callable[[BaseException], int], capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    """Whatever was being written: where it is known, how much is free, and that nothing is lost."""
+    assert ending(OSError(number, os.strerror(number), "results/runs.csv")) == 2
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"error: results/runs.csv: expected room to write, .* \([\d,]+ MB free here\); .*\n", said)
+    assert ending(OSError(number, os.strerror(number))) == 2
+    assert capsys.readouterr().err.startswith(f"error: {Path.cwd()}: expected room to write")
+
+
 def test_failed_runs_exit_with_1(ending: Callable[[BaseException], int], capsys: pytest.CaptureFixture[str]) -> None:
     """The list of them follows, a line each."""
     assert ending(RunsFailed("1 of 2 runs of final:\n  x: why")) == 1
@@ -234,12 +248,13 @@ def test_a_reader_that_leaves_early_is_no_failure(untrained: Tiny) -> None:
 
 
 @pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch, first_training: tuple[Tiny, InProcess]) -> list[int]:
+def in_process(monkeypatch: pytest.MonkeyPatch, first_training: tuple[Tiny, InProcess]) -> list[int | None]:
     """`harness train` copies runs that are trained already; the list is of the workers that it was told to use."""
-    workers: list[int] = []
+    workers: list[int | None] = []
 
-    def make(count: int, methods: Sequence[str]) -> InProcess:
+    def make(count: int | None, methods: Sequence[str], runs_per_gpu: int | None) -> InProcess:
         assert list(methods) == ["logit", "feature"], "the study's, for the server to import"
+        assert runs_per_gpu is None
         workers.append(count)
         return InProcess(finished=first_training[0].root)
 
@@ -247,7 +262,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch, first_training: tuple[Tiny, InPr
     return workers
 
 
-def test_a_study_from_nothing_to_its_table(untrained: Tiny, in_process: list[int]) -> None:
+def test_a_study_from_nothing_to_its_table(untrained: Tiny, in_process: list[int | None]) -> None:
     """train, plan and collect, as the README has them, with params.yaml's profile."""
     runner = CliRunner()
     result = runner.invoke(app, ["train", "--workers", "2"])
@@ -256,8 +271,8 @@ def test_a_study_from_nothing_to_its_table(untrained: Tiny, in_process: list[int
     assert [line for line in result.output.splitlines() if "to train" in line] == [
         "teachers: 1 to train",
         "select: 3 to train",
-        "final: 4 to train, 2 done before",
-        "stem_ablation: 2 to train, 2 done before",
+        "final: 4 to train, 2 shared with earlier phases",
+        "stem_ablation: 2 to train, 2 shared with earlier phases",
         "bug_ablation: 1 to train",
     ]
     assert "left: nothing" in runner.invoke(app, ["plan"]).output
@@ -267,12 +282,40 @@ def test_a_study_from_nothing_to_its_table(untrained: Tiny, in_process: list[int
 
 
 @pytest.mark.usefixtures("untrained")
-def test_train_takes_phases_a_cell_and_a_seed(in_process: list[int]) -> None:
+def test_train_takes_phases_a_cell_and_a_seed(in_process: list[int | None]) -> None:
     """In the study's order, however they are given."""
     words = ["train", "--phase", "select", "--phase", "teachers", "--cell", "resnet34-none", "--seed", "0"]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
     said = [line for line in result.output.splitlines() if "to train" in line]
     assert said == ["teachers: 1 to train"]  # and no word of the phase that has no such cell
-    assert len(in_process) == 1
-    assert in_process[0] >= 1  # as many as the cores hold
+    assert in_process == [None]  # as many as the machine holds
+
+
+@pytest.mark.usefixtures("untrained")
+def test_the_executor_is_an_option_and_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipeline's stages take it from the environment; a name that is none is refused with those that are."""
+    made: list[tuple[object, ...]] = []
+
+    def make(*settings: object, **options: object) -> InProcess:
+        made.append((*settings, options))
+        return InProcess()
+
+    monkeypatch.setattr("harness.execute.executors.make_executor", make)
+    words = ["train", "--phase", "stem_ablation", "--cell", "resnet18-none-imagenet"]
+    for environment, more in (
+        ({}, ["--workers", "3", "--runs-per-gpu", "2"]),
+        ({"KDCAP_EXECUTOR": "ray", "KDCAP_RAY_ADDRESS": "there:6379"}, []),
+        ({"KDCAP_EXECUTOR": "ray"}, ["--executor", "slurm"]),
+    ):
+        result = CliRunner().invoke(app, [*words, *more], env=environment)
+        assert result.exit_code == 0, result.output
+    nothing = {"workers": None, "runs_per_gpu": None, "address": None}
+    assert made == [
+        ("local", ("logit", "feature"), nothing | {"workers": 3, "runs_per_gpu": 2}),
+        ("ray", ("logit", "feature"), nothing | {"address": "there:6379"}),
+        ("slurm", ("logit", "feature"), nothing),
+    ]
+    result = CliRunner().invoke(app, words, env={"KDCAP_EXECUTOR": "elsewhere"})
+    assert result.exit_code == 2
+    assert "'local', 'ray', 'slurm'" in result.output

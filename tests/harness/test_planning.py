@@ -331,6 +331,97 @@ def test_every_run_is_listed_with_its_owner() -> None:
     assert sum("(run of teachers)" in line for line in lines) == 1
 
 
+# --- how many workers -------------------------------------------------------------------------------------------------
+
+
+def test_one_worker_takes_the_sum_and_many_the_longest_chain(untrained: Tiny) -> None:
+    """Of runs and of the one teacher table, at the stated rate: teacher, its table, a candidate, a run chosen."""
+    content = overview(untrained.study, untrained.workspace, [3])
+    schedule, left = content["schedule"], content["left"]
+    by_workers = {row["workers"]: row for row in schedule["table"]}
+    assert {1, 2, 3} <= by_workers.keys()
+    assert by_workers[1]["hours"] == pytest.approx(left["run_hours"])
+    assert by_workers[1]["utilisation"] == pytest.approx(1)
+    path = [step["task"] for step in schedule["critical_path"]]
+    assert path == [
+        "teachers/resnet34-none-s0",
+        "table of resnet34-none-s0-trained",
+        "select/resnet34-resnet18-logit-a0.3-T2-t0-s0",
+        "final/resnet34-resnet18-logit-t0-s1",
+    ]
+    (run, *_) = [run for run in runs_of(untrained) if run.name == "resnet34-resnet18-logit-a0.3-T2-t0-s0"]
+    hours = [step["hours"] for step in schedule["critical_path"]]
+    assert hours[1] == pytest.approx(cost.table_flops(run) / 12e9 / 3600)
+    assert hours[2] == hours[3] == pytest.approx(cost.training_flops(run) / 12e9 / 3600)
+    assert schedule["critical_hours"] == pytest.approx(sum(step["hours"] for step in schedule["critical_path"]))
+    last = schedule["table"][-1]
+    assert last["workers"] >= schedule["enough_workers"]
+    assert schedule["critical_hours"] <= last["hours"] <= 1.01 * schedule["critical_hours"]
+    for row in schedule["table"]:
+        assert row["utilisation"] == pytest.approx(left["run_hours"] / row["workers"] / row["hours"])
+
+
+def test_a_table_stands_between_its_teacher_and_its_readers(untrained: Tiny) -> None:
+    """One task for all that read it; Feature-KD does not wait for it; a table that is there is none."""
+    study = untrained.study
+    left = [
+        (line, line.label, entry.run)
+        for line, entry in zip(plan(study, None), plan(study, any_winner(study)), strict=True)
+    ]
+    tables = cost.teacher_tables(run for _, _, run in left)
+    tasks = planning._tasks(left, tables, cost.Pace({}))
+    table = tasks.names.index("table of resnet34-none-s0-trained")
+    assert len(tasks.names) == 11 + 1
+    assert tasks.needs[table] == {tasks.names.index("teachers/resnet34-none-s0")}
+    readers = {name for name, before in zip(tasks.names, tasks.needs, strict=True) if table in before}
+    assert readers == {name for name in tasks.names if "-logit-" in name}
+    assert len(readers) == 3
+    without = planning._tasks(left, {}, cost.Pace({}))
+    assert len(without.names) == 11
+
+
+def test_what_is_done_is_not_scheduled(trained: Tiny) -> None:
+    """A run of which everything before is done is a chain of its own, at the pace of the runs of its shape."""
+    shutil.rmtree("runs/tiny/final/resnet18-none-s1")
+    schedule = overview(trained.study, trained.workspace, [2])["schedule"]
+    record = json.loads(Path("runs/tiny/final/resnet18-none-s0/record.json").read_text())
+    assert [step["task"] for step in schedule["critical_path"]] == ["final/resnet18-none-s1"]
+    assert schedule["critical_hours"] == pytest.approx(record["seconds"] / 3600)
+    assert schedule["enough_workers"] == 1
+    shutil.rmtree("runs/tiny/bug_ablation")
+    assert "schedule" not in overview(trained.study, trained.workspace)
+
+
+@pytest.mark.usefixtures("trained")
+def test_nothing_left_is_no_schedule() -> None:
+    """There is nothing to divide."""
+    assert "schedule" not in shown_json("--workers", "4")
+
+
+@pytest.mark.usefixtures("shipped")
+def test_the_published_study_on_many_workers() -> None:
+    """Numbers are asked for as a list or one by one; text and JSON say the same; the longest chain is R101's."""
+    content = shown_json("--profile", "paper", "--workers", "3,5", "--workers", "24")
+    rows = content["schedule"]["table"]
+    assert [row["workers"] for row in rows] == [1, 2, 3, 4, 5, 8, 16, 24, 32]
+    assert [row["hours"] for row in rows] == sorted((row["hours"] for row in rows), reverse=True)
+    lines = shown("--profile", "paper", "--workers", "3,5", "--workers", "24").splitlines()
+    table = lines[lines.index("workers      time  at work") + 1 :]
+    for row, line in zip(rows, table, strict=False):
+        assert line.split() == [str(row["workers"]), f"{row['hours']:.1f}", "h", f"{row['utilisation']:.0%}"]
+    assert table[-3].split()[0] == "teachers/resnet101-none-s0"
+    assert all(len(line) <= 100 for line in table)
+
+
+@pytest.mark.parametrize("words", ["0", "-2", "1,,2", "many", "2.5"])
+def test_what_is_no_number_of_workers_is_refused(untrained: Tiny, words: str) -> None:
+    """With what is expected, and the exit code of bad input."""
+    assert untrained.root.exists()
+    result = CliRunner().invoke(app, ["plan", f"--workers={words}"])
+    assert result.exit_code == 2
+    assert "above 0" in result.output
+
+
 def test_the_paths_of_a_profile() -> None:
     """The files that other programs look for."""
     workspace = Workspace("paper")

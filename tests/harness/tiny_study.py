@@ -107,15 +107,15 @@ class InProcess:
 
     @property
     def trained(self) -> list[str]:
-        """PHASE/NAME of every run that was asked for, in order."""
-        return [f"{job.folder.parent.name}/{job.folder.name}" for jobs in self.asked for job in jobs]
+        """PHASE/NAME of every run that was started, in order."""
+        return [f"{ready[0].folder.parent.name}/{ready[0].folder.name}" for ready in self.asked]
 
-    def run(self, jobs: Iterable[Job], on_epoch: OnEpoch, say: Say) -> Iterator[Done]:
-        """See `harness.execute.job.Executor`."""
-        jobs = list(jobs)
-        self.asked.append(jobs)
-        for job in jobs:
-            yield Done(job, self._end(job, on_epoch, say))
+    def run(self, ready: list[Job], on_epoch: OnEpoch, say: Say) -> Iterator[Done]:
+        """See `harness.execute.job.Executor`; `asked` keeps what was ready each time that one was started."""
+        while ready:
+            self.asked.append(list(ready))
+            job = ready.pop(0)
+            yield Done(job, self._end(job, on_epoch, say), "here")
 
     def _end(self, job: Job, on_epoch: OnEpoch, say: Say) -> str | None:
         if job.spec.name in self.fails:

@@ -49,7 +49,7 @@ def carry_out(
     say: Callable[[Job, str], None] = lambda *_: None,
 ) -> dict[str, str | None]:
     """What went wrong with each run, by its name; None for one that is done."""
-    ends: list[Done] = list(LocalExecutor(workers).run(jobs, on_epoch, say))
+    ends: list[Done] = list(LocalExecutor(workers).run(list(jobs), on_epoch, say))
     assert sorted(done.job.spec.name for done in ends) == sorted(job.spec.name for job in jobs)
     return {done.job.spec.name: done.error for done in ends}
 
