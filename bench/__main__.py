@@ -1,7 +1,8 @@
 """`make bench`: measured speed of training and of statistics.
 
 Other benches are asked for by name: `accuracy` (a short real run beside the plain loop's), `gpu` (all that needs a
-GPU), `characteristics` and `verdicts` (how often the statistics and `harness verify` err, by simulation, in minutes).
+GPU), `scale` (every command on a study of 100,000 runs), `characteristics` and `verdicts` (how often the statistics and
+`harness verify` err, by simulation, in minutes).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import accuracy, characteristics, engines, gpu, training, verdicts
+from bench import accuracy, characteristics, engines, gpu, scale, training, verdicts
 from harness.files import write_json
 
 
@@ -34,6 +35,7 @@ BENCHES: dict[str, Callable[[argparse.Namespace], Any]] = {
     "verdicts": verdicts.main,
     "accuracy": accuracy.main,
     "gpu": gpu.main,
+    "scale": scale.main,
 }
 DEFAULT = ("training", "statistics")
 
@@ -56,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     verdicts.add_options(add("verdicts", verdicts.__doc__))
     accuracy.add_options(add("accuracy", accuracy.__doc__))
     gpu.add_options(add("gpu", gpu.__doc__))
+    scale.add_options(add("scale", scale.__doc__))
     return parser
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 from analysis.analyze import DEFAULT_MARGIN_PP, analyze
 from analysis.results import Analysis
 from analysis.runs.metric import ACCURACY, Metric
+from analysis.runs.reach import first_seeds
 from harness.claims import REGISTER, read_claims
 from harness.correctness import read_correct
 from harness.tables import read_runs
@@ -41,8 +43,8 @@ def analyse_files(
         harness.errors.KdcapError: A file is missing or damaged.
         analysis.errors.TableError: The table cannot be analysed.
     """
-    table = read_runs(runs, metric)
-    return analyze(
+    table, cut = first_seeds(read_runs(runs, metric))
+    found = analyze(
         table,
         claims=read_claims(claims),
         margin_pp=margin_pp,
@@ -52,3 +54,4 @@ def analyse_files(
         history=None if history is None else pd.read_csv(history),
         generator=np.random.default_rng(seed),
     )
+    return replace(found, flags=(cut, *found.flags)) if cut else found

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, get_args
 
@@ -80,12 +82,13 @@ class CoverageRow:
     reason: str
 
 
-def read_curves(path: Path, runs: pd.DataFrame) -> pd.DataFrame | None:
+def read_curves(path: Path, runs: pd.DataFrame, *, part: bool = False) -> pd.DataFrame | None:
     """Read every run's curve, if the file belongs to a runs table.
 
     Args:
         path: `curves.csv` beside the table.
         runs: A table that went through `analysis.runs.table.check_runs`.
+        part: Whether `runs` is only a part of the table; curves of other runs are then passed over, unread.
 
     Returns:
         The columns of `CurveRow`, typed as in `runs`. None if there is no such file, or if its runs (identifier,
@@ -97,8 +100,10 @@ def read_curves(path: Path, runs: pd.DataFrame) -> pd.DataFrame | None:
     """
     if not path.is_file():
         return None
-    curves = _read(path, CurveRow)
-    if set(_keys(curves, _RUN)) != set(_keys(runs, _RUN)):
+    known = set(_keys(runs, _RUN))
+    place = itemgetter(*_places(CurveRow, _RUN))
+    curves = _read(path, CurveRow, (lambda values: place(values) in known) if part else None)
+    if set(_keys(curves, _RUN)) != known:
         return None
     of_run = dict(list(curves.groupby("run_id", sort=False)))
     for run in runs.drop_duplicates("run_id").to_dict("records"):
@@ -118,12 +123,13 @@ def read_curves(path: Path, runs: pd.DataFrame) -> pd.DataFrame | None:
     return curves
 
 
-def read_coverage(path: Path, runs: pd.DataFrame) -> pd.DataFrame | None:
+def read_coverage(path: Path, runs: pd.DataFrame, *, part: bool = False) -> pd.DataFrame | None:
     """Read what became of every entry of the plan, if the file belongs to a runs table.
 
     Args:
         path: `coverage.csv` beside the table.
         runs: A table that went through `analysis.runs.table.check_runs`.
+        part: Whether `runs` is only a part of the table; of the entries that are done, others are then passed over.
 
     Returns:
         The columns of `CoverageRow`, typed as in `runs`, and `run`: number of the entry's row in `runs`, counted
@@ -135,27 +141,43 @@ def read_coverage(path: Path, runs: pd.DataFrame) -> pd.DataFrame | None:
     """
     if not path.is_file():
         return None
-    coverage = _read(path, CoverageRow)
+    entry = ["stage", *_RUN]
+    number_of = {key: number for number, key in enumerate(_keys(runs, entry), start=1)}
+    place, (state,) = itemgetter(*_places(CoverageRow, entry)), _places(CoverageRow, ["state"])
+    coverage = _read(
+        path, CoverageRow, (lambda values: values[state] != "done" or place(values) in number_of) if part else None
+    )
     unknown = sorted(set(coverage["state"]) - set(get_args(State)))
     if unknown:
         raise StoreError(f"{path}: expected a state of {', '.join(get_args(State))}, found {unknown[0]!r}; {_REMEDY}")
-    entry = ["stage", *_RUN]
     done = coverage["state"] == "done"
-    number_of = {key: number for number, key in enumerate(_keys(runs, entry), start=1)}
     if sorted(_keys(coverage[done], entry)) != sorted(_keys(runs, entry)):
         return None
     numbers = [number_of.get(key) for key in _keys(coverage, entry)]
     return coverage.assign(run=pd.array(numbers, dtype="Int64"))
 
 
-def _read(path: Path, row: type[CurveRow] | type[CoverageRow]) -> pd.DataFrame:
-    """The typed columns of a row's class, and no others."""
+def _places(row: type[CurveRow] | type[CoverageRow], columns: list[str]) -> list[int]:
+    """Where columns stand in a line."""
+    names = [field.name for field in fields(row)]
+    return [names.index(column) for column in columns]
+
+
+def _read(
+    path: Path, row: type[CurveRow] | type[CoverageRow], wanted: Callable[[list[str]], bool] | None
+) -> pd.DataFrame:
+    """The typed columns of a row's class, and no others; of the rows all, or those that are wanted."""
     names = [field.name for field in fields(row)]
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            head, *rows = csv.reader(file, strict=True)
-        _need(head == names, f"columns {', '.join(head)}")
-        _need(all(len(values) == len(names) for values in rows), "a row of another length")
+            lines = csv.reader(file, strict=True)
+            head = next(lines, [])
+            _need(head == names, f"columns {', '.join(head)}")
+            rows = []
+            for values in lines:
+                _need(len(values) == len(names), "a row of another length")
+                if wanted is None or wanted(values):
+                    rows.append(values)
         texts = pd.DataFrame(rows, columns=names, dtype="str")
         return texts.assign(**{field.name: _typed(texts[field.name], str(field.type)) for field in fields(row)})
     except (OSError, ValueError, csv.Error) as error:

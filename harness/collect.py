@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import tempfile
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial as partial_of
 from statistics import fmean
 
 from harness import __version__
@@ -12,18 +16,20 @@ from harness.beside import CoverageRow, CurveRow
 from harness.correctness import write_correct
 from harness.errors import StoreError
 from harness.files import sha256_of_file, write_json, write_whole
+from harness.parallel import each
 from harness.selection import read_selected
 from harness.store import record as records
 from harness.store.record import RunRecord
-from harness.store.store import Check, Store
+from harness.store.store import State, Store
 from harness.study.plan import Entry, Phase, any_winner, plan
 from harness.study.spec import RunSpec
 from harness.study.study import Study
-from harness.tables import write_table
+from harness.tables import csv_line, line_of, write_lines, write_table
 from harness.workspace import Workspace
 
 CHECKPOINT = "best-validation"  # the weights that a record reports by `best_epoch` and `test_best`
 RUNS_SHA256 = "runs_sha256"  # in environment.json: the table that it belongs to
+_IN_MEMORY = 1 << 26  # bytes of curves that wait in memory until it is clear that they are wanted; more, on the disk
 OWN_COLUMN = ("alpha", "temperature")  # hyperparameters that runs.csv gives a column; others share one
 
 
@@ -94,36 +100,123 @@ def collect(study: Study, workspace: Workspace, *, partial: bool) -> Collected:
         StoreError: Runs are missing, stale or damaged (and `partial` is false), or there is none at all.
     """
     store = Store(workspace.runs)
-    found: list[tuple[Entry, RunRecord]] = []
-    coverage = []
+    selected = read_selected(workspace.selected, study)
+    entries = plan(study, selected)
+    alike = entries if selected else plan(study, any_winner(study))
+    runs: dict[str, list[Entry]] = {}  # by folder: a run that stands in several phases is checked once
+    for entry in entries:
+        runs.setdefault(_place(entry), []).append(entry)
+    look = partial_of(_look, store, workspace.profile)
+    taken: dict[str, _Taken] = {}
     packed: dict[str, bytes] = {}
-    left_out = []
-    entries = plan(study, read_selected(workspace.selected, study))
-    for entry, alike in zip(entries, plan(study, any_winner(study)), strict=True):
-        check = store.check(entry)
-        coverage.append(_coverage_row(entry, alike.run, check))
-        if check.record is not None:
-            found.append((entry, check.record))
-            packed[check.record.files[records.CORRECT_BEST]] = (store.folder(entry) / records.CORRECT_BEST).read_bytes()
-        else:
-            left_out.append(f"{entry.phase}/{entry.label} ({check.reason or check.state})")
-    if left_out and (not partial or not found):
-        way_out = ", or collect what is there with --partial" if found else ""
-        raise StoreError(
-            f"expected every run of the plan, found {len(left_out)} missing or stale, the first: {left_out[0]}; "
-            f"run `harness train`{way_out}."
+    made_with: dict[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]] = {}
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="utf-8", newline="") as curves:
+        for place, found in zip(runs, each(look, list(runs.values())), strict=True):
+            facts = made_with.setdefault(found.taken.facts, found.taken.facts)
+            taken[place] = replace(found.taken, facts=facts)
+            curves.write(found.curve)
+            if found.taken.state == "done":
+                packed[found.taken.correct_sha256] = found.correct
+        outcomes = [taken[_place(entry)] for entry in entries]
+        left_out = tuple(
+            f"{entry.phase}/{entry.label} ({outcome.reason or outcome.state})"
+            for entry, outcome in zip(entries, outcomes, strict=True)
+            if outcome.state != "done"
         )
-    distinct = {record.spec_sha256: record for _, record in found}
-    rows = [row_of(workspace.profile, entry.phase, entry.owner, record) for entry, record in found]
-    write_table(workspace.runs_table, rows)
-    write_correct(workspace.correct, packed, found[0][1].test_images)
-    write_table(workspace.curves, _curve_rows(found))
-    write_table(workspace.coverage, coverage)
-    write_whole(workspace.convergence, _convergence(found))
-    write_json(workspace.metrics, _metrics(found, len(distinct)))
-    facts = _environment(study, workspace.profile, list(distinct.values()))
-    write_json(workspace.environment, facts | {RUNS_SHA256: sha256_of_file(workspace.runs_table)})
-    return Collected(len(found), len(distinct), tuple(left_out))
+        done = [(entry, run) for entry, run in zip(entries, outcomes, strict=True) if run.state == "done"]
+        if left_out and (not partial or not done):
+            way_out = ", or collect what is there with --partial" if done else ""
+            raise StoreError(
+                f"expected every run of the plan, found {len(left_out)} missing or stale, the first: {left_out[0]}; "
+                f"run `harness train`{way_out}."
+            )
+        distinct = list({id(run): run for _, run in done}.values())
+        write_lines(workspace.runs_table, RunRow, (run.lines[entry.phase] for entry, run in done))
+        write_correct(workspace.correct, packed, distinct[0].test_images)
+        curves.seek(0)
+        write_lines(workspace.curves, CurveRow, curves)
+    write_table(workspace.coverage, [_coverage_row(*line) for line in zip(entries, alike, outcomes, strict=True)])
+    write_whole(workspace.convergence, _convergence(done))
+    write_json(workspace.metrics, _metrics(done, len(distinct)))
+    environment = _environment(study, workspace.profile, distinct)
+    write_json(workspace.environment, environment | {RUNS_SHA256: sha256_of_file(workspace.runs_table)})
+    return Collected(len(done), len(distinct), left_out)
+
+
+def _place(entry: Entry) -> str:
+    """What tells runs apart: the folder, or the entry itself while it waits for the selection."""
+    return f"{entry.owner}/{entry.label}" if entry.spec else f"{entry.phase}:{entry.label}"
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """What stays in memory of a run: of a record, which is large, what all tables together need.
+
+    Attributes:
+        state: As `harness.store.store.Check` has it, like `reason`.
+        reason: Why it is not done.
+        lines: Its line of runs.csv, by stage.
+        cell: Its cell.
+        kind: Its student and method.
+        accuracy: At the reported checkpoint, a fraction.
+        val_acc: After each epoch, fractions.
+        correct_sha256: Digest of the bits of the test images.
+        test_images: How many.
+        seconds: Of training.
+        resumed: Whether it was cut and went on.
+        facts: What it was made with, by name; runs made alike share one.
+    """
+
+    state: State
+    reason: str = ""
+    lines: Mapping[Phase, str] = field(default_factory=dict)
+    cell: str = ""
+    kind: str = ""
+    accuracy: float = math.nan
+    val_acc: Sequence[float] = ()
+    correct_sha256: str = ""
+    test_images: int = 0
+    seconds: float = 0.0
+    resumed: bool = False
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a look at a run finds: what stays, its lines of curves.csv, and its packed bits."""
+
+    taken: _Taken
+    curve: str = ""
+    correct: bytes = b""
+
+
+def _look(store: Store, profile: str, entries: Sequence[Entry]) -> _Look:
+    """Check a run and take what the tables need.
+
+    Args:
+        store: The run folders.
+        profile: Their profile.
+        entries: All that the run stands for, that of its folder first.
+    """
+    owner = entries[0]
+    check = store.check(owner)
+    record = check.record
+    if record is None:
+        return _Look(_Taken(check.state, check.reason))
+    taken = _Taken(
+        state=check.state,
+        lines={entry.phase: line_of(row_of(profile, entry.phase, owner.owner, record)) for entry in entries},
+        cell=record.spec.cell,
+        kind=f"{record.spec.architecture}-{record.spec.method}",
+        accuracy=record.test_best.accuracy,
+        val_acc=array("d", [epoch.val_acc for epoch in record.history]),
+        correct_sha256=record.files[records.CORRECT_BEST],
+        test_images=record.test_images,
+        seconds=record.seconds,
+        resumed=bool(record.resumed_at),
+        facts=_facts(record),
+    )
+    return _Look(taken, _curve_lines(entries, record), (store.folder(owner) / records.CORRECT_BEST).read_bytes())
 
 
 def row_of(profile: str, stage: Phase, owner: Phase, record: RunRecord) -> RunRow:
@@ -180,33 +273,22 @@ def _settings(spec: RunSpec, without: Sequence[str] = ()) -> list[str]:
     return [f"{name}={value:g}" for name, value in spec.hyperparameters if name not in without]
 
 
-def _curve_rows(found: Sequence[tuple[Entry, RunRecord]]) -> list[CurveRow]:
-    """Every epoch of every distinct run."""
-    stages: dict[str, list[Phase]] = defaultdict(list)  # in the plan's order, in which the owner is first
-    for entry, record in found:
-        stages[record.spec_sha256].append(entry.phase)
-    return [
-        CurveRow(
-            run_id=f"{stages[identity][0]}/{record.name}",
-            stages=" ".join(stages[identity]),
-            teacher=record.spec.teacher.architecture if record.spec.teacher else None,
-            teacher_seed=record.spec.teacher.seed if record.spec.teacher else None,
-            student=record.spec.architecture,
-            method=record.spec.method,
-            seed=record.spec.seed,
-            epoch=epoch.epoch,
-            lr=float(f"{epoch.lr:.6g}"),
-            train_loss=float(f"{epoch.train_loss:.6g}"),
-            val_acc=epoch.val_acc,
-        )
-        for identity, record in {record.spec_sha256: record for _, record in found}.items()
+def _curve_lines(entries: Sequence[Entry], record: RunRecord) -> str:
+    """Every epoch of a run, as lines of `CurveRow`."""
+    spec = record.spec
+    phases = [entry.phase for entry in entries]
+    teacher = (spec.teacher.architecture, spec.teacher.seed) if spec.teacher else (None, None)
+    run = (f"{phases[0]}/{record.name}", " ".join(phases), *teacher, spec.architecture, spec.method, spec.seed)
+    same = csv_line(run).removesuffix("\n")
+    return "".join(
+        f"{same},{epoch.epoch},{float(f'{epoch.lr:.6g}')!r},{float(f'{epoch.train_loss:.6g}')!r},{epoch.val_acc!r}\n"
         for epoch in record.history
-    ]
+    )
 
 
-def _coverage_row(entry: Entry, alike: RunSpec, check: Check) -> CoverageRow:
+def _coverage_row(entry: Entry, alike: Entry, outcome: _Taken) -> CoverageRow:
     """What became of an entry; before the selection, all but its hyperparameters is known from a run alike."""
-    spec = entry.spec or alike
+    spec = alike.run
     setting = _settings(spec) if entry.spec else []
     if spec.stem != "cifar":
         setting.append(f"stem={spec.stem}")
@@ -221,23 +303,19 @@ def _coverage_row(entry: Entry, alike: RunSpec, check: Check) -> CoverageRow:
         seed=entry.seed,
         setting=" ".join(setting),
         run_id=f"{entry.owner}/{spec.name}" if entry.spec else "",
-        state=check.state,
-        reason=check.reason,
+        state=outcome.state,
+        reason=outcome.reason,
     )
 
 
-def _kind(record: RunRecord) -> str:
-    return f"{record.spec.architecture}-{record.spec.method}"
-
-
-def _convergence(found: Sequence[tuple[Entry, RunRecord]]) -> str:
+def _convergence(done: Sequence[tuple[Entry, _Taken]]) -> str:
     """Mean validation accuracy in percent, an epoch a row, a student and method a column, over all final runs."""
-    curves: dict[str, list[list[float]]] = defaultdict(list)
-    for entry, record in found:
+    curves: dict[str, list[Sequence[float]]] = defaultdict(list)
+    for entry, run in done:
         if entry.phase == "final":
-            curves[_kind(record)].append([100 * epoch.val_acc for epoch in record.history])
+            curves[run.kind].append(run.val_acc)
     lines = [",".join(["epoch", *curves])]
-    means = [[fmean(epoch) for epoch in zip(*runs, strict=True)] for runs in curves.values()]
+    means = [[fmean([100 * value for value in epoch]) for epoch in zip(*runs, strict=True)] for runs in curves.values()]
     lines += [
         f"{epoch}," + ",".join(f"{mean:.4f}" for mean in row)
         for epoch, row in enumerate(zip(*means, strict=True), start=1)
@@ -245,42 +323,54 @@ def _convergence(found: Sequence[tuple[Entry, RunRecord]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _metrics(found: Sequence[tuple[Entry, RunRecord]], trainings: int) -> dict[str, object]:
+def _metrics(done: Sequence[tuple[Entry, _Taken]], trainings: int) -> dict[str, object]:
     accuracies: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for entry, record in found:
+    for entry, run in done:
         if entry.phase in ("teachers", "final"):
-            accuracies[entry.phase][record.spec.cell].append(100 * record.test_best.accuracy)
+            accuracies[entry.phase][run.cell].append(100 * run.accuracy)
     means = {
         phase: {cell: round(fmean(values), 3) for cell, values in cells.items()} for phase, cells in accuracies.items()
     }
-    return {"entries": len(found), "trainings": trainings, "mean_test_acc_pct": means}
+    return {"entries": len(done), "trainings": trainings, "mean_test_acc_pct": means}
 
 
-def _environment(study: Study, profile: str, found: Sequence[RunRecord]) -> dict[str, str]:
+def _facts(record: RunRecord) -> tuple[tuple[str, str], ...]:
+    """What a run was made with: name and value; names from stack and settings are theirs."""
+    optimisation = record.spec.optimisation
+    return (
+        ("dataset digest", record.data_sha256),
+        ("training code digest", record.code_sha256),
+        ("precision", optimisation.precision),
+        ("teacher logits", optimisation.teacher_logits),
+        *record.stack.items(),
+        *((name.replace("_", " "), str(value)) for name, value in record.settings.items()),
+        ("test set openings a run", str(record.test_openings)),
+    )
+
+
+def _environment(study: Study, profile: str, found: Sequence[_Taken]) -> dict[str, str]:
     """What the runs were made with, as flat text; where runs differ, every value with its count."""
+    alike = {facts: dict(facts) for facts in dict.fromkeys(run.facts for run in found)}
+    counts = Counter(run.facts for run in found)
 
-    def of(values: Sequence[str]) -> str:
-        counts = Counter(values)
-        if len(counts) == 1:
-            return next(iter(counts))
-        return ", ".join(f"{value} ({count} run{'s' if count > 1 else ''})" for value, count in counts.most_common())
+    def of(name: str) -> str:
+        values: Counter[str] = Counter()
+        for facts, told in alike.items():
+            values[told.get(name, "none")] += counts[facts]
+        if len(values) == 1:
+            return next(iter(values))
+        return ", ".join(f"{value} ({count} run{'s' if count > 1 else ''})" for value, count in values.most_common())
 
-    facts = {
+    names = dict.fromkeys(name for facts in alike for name, _ in facts)
+    openings = "test set openings a run"
+    return {
         "kdcap": __version__,
         "profile": profile,
         "study": study.title,
         "dataset": study.dataset.name,
-        "dataset digest": of([record.data_sha256 for record in found]),
-        "training code digest": of([record.code_sha256 for record in found]),
+        **{name: of(name) for name in names if name != openings},
+        "trainings": str(len(found)),
+        "training time": f"{sum(run.seconds for run in found) / 3600:.2f} run-hours",
+        "runs cut and resumed": str(sum(run.resumed for run in found)),
+        openings: of(openings),
     }
-    for key in ("precision", "teacher_logits"):
-        facts[key.replace("_", " ")] = of([getattr(record.spec.optimisation, key) for record in found])
-    for key in dict.fromkeys(key for record in found for key in record.stack):
-        facts[key] = of([record.stack.get(key, "none") for record in found])
-    for key in dict.fromkeys(key for record in found for key in record.settings):
-        facts[key.replace("_", " ")] = of([str(record.settings.get(key, "none")) for record in found])
-    facts["trainings"] = str(len(found))
-    facts["training time"] = f"{sum(record.seconds for record in found) / 3600:.2f} run-hours"
-    facts["runs cut and resumed"] = str(sum(bool(record.resumed_at) for record in found))
-    facts["test set openings a run"] = of([str(record.test_openings) for record in found])
-    return facts

@@ -14,6 +14,7 @@ from analysis.estimates import estimate_all
 from analysis.results import Analysis
 from analysis.runs.columns import ACCURACIES
 from analysis.runs.metric import Metric
+from analysis.runs.reach import first_seeds
 from analysis.runs.table import finals
 from harness.analysis_files import read_analysis
 from harness.beside import read_coverage, read_curves
@@ -54,7 +55,8 @@ def write_report(
     if not runs.is_file():
         raise KdcapError(f"no runs table at {runs}; make it with `harness collect` or name another with --runs.")
     found = read_analysis(analysis)
-    table = read_runs(runs, Metric(found.metric, found.higher_is_better))
+    every = read_runs(runs, Metric(found.metric, found.higher_is_better))
+    table, cut = first_seeds(every)
     digest = sha256_of_file(runs)
     dataset, profile = table["dataset"].iloc[0], table["profile"].iloc[0]
     if workspace is not None and profile not in ("", workspace.profile):
@@ -74,8 +76,11 @@ def write_report(
         | provenance(runs, workspace),
         verification=_verification(runs.parent / "verdict.json", digest),
         published=None if card.runs_sha256 == digest else _published(found, card),
-        curves=read_curves(runs.parent / CURVES, table),
-        coverage=read_coverage(runs.parent / COVERAGE, table),
+        curves=read_curves(runs.parent / CURVES, table, part=bool(cut)),
+        coverage=read_coverage(runs.parent / COVERAGE, table, part=bool(cut)),
+        not_shown=f"{len(every) - len(table)} final runs of later seeds are not on this page; {runs.name} has them."
+        if cut
+        else "",
     )
     rendered = render(found, table, context)
     write_whole(page, rendered.html)

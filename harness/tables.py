@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import pandas as pd
 from analysis.runs.metric import ACCURACY, Metric
 from analysis.runs.table import check_runs
 from harness.errors import KdcapError
-from harness.files import write_whole
+from harness.files import whole_file
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -78,13 +78,32 @@ def write_table(path: Path, rows: Sequence[DataclassInstance], row_type: type[Da
         rows: Instances of one frozen dataclass; its fields are the columns, in order.
         row_type: The class, needed only where `rows` may be empty.
     """
-    kind = row_type or type(rows[0])
-    names = [field.name for field in dataclasses.fields(kind)]
+    write_lines(path, row_type or type(rows[0]), map(line_of, rows))
+
+
+def write_lines(path: Path, row_type: type[DataclassInstance], lines: Iterable[str]) -> None:
+    """`write_table` of rows that are text already, so that not all of them need be in memory.
+
+    Args:
+        path: Target file.
+        row_type: The frozen dataclass that they are of.
+        lines: A line or several, each ended, as `line_of` gives them.
+    """
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        stream.write(csv_line(field.name for field in dataclasses.fields(row_type)))
+        stream.writelines(lines)
+
+
+def line_of(row: DataclassInstance) -> str:
+    """A row as a line of CSV."""
+    return csv_line(getattr(row, field.name) for field in dataclasses.fields(row))
+
+
+def csv_line(values: Iterable[object]) -> str:
+    """Values as a line of CSV, ended; None is nothing, floats read back as they were."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([_cell(getattr(row, name)) for name in names] for row in rows)
-    write_whole(path, text.getvalue())
+    csv.writer(text, lineterminator="\n").writerow(map(_cell, values))
+    return text.getvalue()
 
 
 def _cell(value: Any) -> str:  # noqa: ANN401 - whatever a result row may hold

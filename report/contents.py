@@ -84,7 +84,7 @@ def contents(analysis: Analysis, runs: pd.DataFrame, context: ReportContext) -> 
         drawers=drawers(analysis, runs, context),
         engines=engine_table(analysis),
         coverage=() if covered is None else (covered,),
-        runs=run_table(runs, analysis.metric),
+        runs=run_table(runs, analysis.metric, context.not_shown),
     )
 
 

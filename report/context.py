@@ -58,6 +58,7 @@ class ReportContext:
         coverage: What became of every entry of the plan: `stage`, `teacher`, `teacher_seed`, `student`, `method`,
             `seed`, `setting`, `run_id`, `state` (done, failed, stale, missing), `reason`, and `run`, the number of the
             entry's row in the runs table, counted from 1; None where the plan is not known.
+        not_shown: Sentence on runs of the table that are not on the page; empty where all are.
     """
 
     title: str
@@ -69,3 +70,4 @@ class ReportContext:
     published: Published | None = None
     curves: pd.DataFrame | None = None
     coverage: pd.DataFrame | None = None
+    not_shown: str = ""

@@ -64,6 +64,7 @@ RUNS_CAPTION = (
     "Every row of the runs table, numbered by stage, teacher, student, method, setting and seed; that is not the order "
     "of the file's lines."
 )
+MOST_ROWS = 5000  # of a page that a browser still opens and sorts at once
 DIGEST_LENGTH = 12  # hex digits: enough to find a file by, short enough to read
 
 
@@ -311,12 +312,13 @@ def omnibus_table(analysis: Analysis) -> Table:
     )
 
 
-def run_table(runs: pd.DataFrame, metric: str) -> Table:
+def run_table(runs: pd.DataFrame, metric: str, not_shown: str = "") -> Table:
     """Every row of a checked runs table, accuracies in percent, in canonical order.
 
     Args:
-        runs: The checked table.
+        runs: The checked table; of more than `MOST_ROWS` rows the search's candidates are left out.
         metric: Column analysed; one of the user's own gets a column here too.
+        not_shown: Sentence on runs that are not in `runs`.
     """
     columns: list[Spec[dict[Hashable, Any]]] = [
         ("Run", True, lambda r: str(r["number"])),
@@ -349,9 +351,13 @@ def run_table(runs: pd.DataFrame, metric: str) -> Table:
         columns.append(("Run folder", False, lambda r: r["run_id"] or MISSING))
     if runs["weights_sha256"].any():
         columns.append(("Weights (SHA-256)", False, lambda r: r["weights_sha256"][:DIGEST_LENGTH] or MISSING))
-    rows = numbered(runs, runs).astype(object)
+    shown = runs[runs["stage"] != "select"] if len(runs) > MOST_ROWS else runs
+    if len(shown) < len(runs):
+        not_shown = f"{len(runs) - len(shown)} candidates of the search are left out here. {not_shown}".strip()
+    rows = numbered(shown, runs).astype(object)
     records = rows.where(rows.notna(), None).to_dict("records")
-    return build("runs", RUNS_CAPTION, columns, records, lambda r: f"run-{r['number']}")
+    caption = f"{RUNS_CAPTION.replace('Every row', 'Rows')} {not_shown}" if not_shown else RUNS_CAPTION
+    return build("runs", caption, columns, records, lambda r: f"run-{r['number']}")
 
 
 def numbered(rows: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:

@@ -10,11 +10,12 @@ the last axis and any axes before it, so that simulations run the very code that
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse import csgraph
 
 Floats = NDArray[np.float64]
 
@@ -40,8 +41,29 @@ class Layout:
     @property
     def membership(self) -> Floats:
         """Runs x groups, ones and zeros."""
-        _, index = np.unique(self.group, return_inverse=True)
+        index = self._index
         return np.asarray(np.eye(int(index.max()) + 1)[index])
+
+    @property
+    def _index(self) -> NDArray[np.intp]:
+        """Each run's group, numbered from 0."""
+        return np.unique(self.group, return_inverse=True)[1]
+
+    @property
+    def counts(self) -> Floats:
+        """Cells x groups: how many runs of a cell are of a group."""
+        index = self._index
+        counts = np.zeros((int(self.cell.max()) + 1, int(index.max()) + 1))
+        np.add.at(counts, (self.cell, index), 1.0)
+        return counts
+
+    def group_sums(self, values: Floats) -> Floats:
+        """Sums over each group of values with runs on the last axis."""
+        index = self._index
+        runs = np.arange(index.size)
+        summing = sparse.csr_array((np.ones(index.size), (index, runs)))  # dense, it is gigabytes for 100,000 runs
+        flat = values.reshape(-1, index.size)
+        return np.asarray((summing @ flat.T).T.reshape(*values.shape[:-1], -1))
 
 
 @dataclass(frozen=True)
@@ -132,9 +154,10 @@ def cell_means(y_pct: Floats, layout: Layout) -> Floats:
 
 def weights(layout: Layout) -> Weights:
     """What the cell means of one study owe to each variance; cells need not have the same seeds."""
-    averaging = layout.averaging
-    shared = averaging.T @ layout.membership
-    return Weights(noise=(averaging**2).sum(axis=0), seed=shared @ shared.T)
+    counts = layout.counts
+    size = counts.sum(axis=1)
+    shared = counts / size[:, None]
+    return Weights(noise=1 / size, seed=shared @ shared.T)
 
 
 def spread(y_pct: Floats, layout: Layout) -> Spread:
@@ -151,21 +174,26 @@ def spread(y_pct: Floats, layout: Layout) -> Spread:
     Raises:
         ValueError: Each cell has one run only, so that nothing says how far runs scatter.
     """
-    indicator = (layout.averaging > 0).astype(float)
-    groups_given_cells = layout.membership - indicator @ (layout.averaging.T @ layout.membership)
-    basis, singular, _ = np.linalg.svd(groups_given_cells, full_matrices=False)
-    real = singular > 1e-9 * math.sqrt(layout.cell.size)  # rank: true singular values are of order 1
-    df_group = int(real.sum())
-    df_within = int(layout.cell.size - indicator.shape[1] - df_group)
+    # With N the counts, C and D the sizes of cells and groups: groups given cells have the cross products
+    # G = D - N' C^-1 N, whose rank is their number less that of the parts that share no cell, and a residual's sums r
+    # over groups have r' G^+ r = r' D^-1 r + b' (C - N D^-1 N')^+ b, b = N D^-1 r: no matrix has runs on both sides.
+    counts = layout.counts
+    of_cell, of_group = counts.sum(axis=1), counts.sum(axis=0)
+    linked = sparse.block_array([[None, sparse.csr_array(counts)], [sparse.csr_array(counts.T), None]])
+    df_group = of_group.size - int(csgraph.connected_components(linked, directed=False)[0])
+    df_within = int(layout.cell.size - of_cell.size - df_group)
     if df_group == 0:
         raise ValueError("every cell has one run only: there is no spread to estimate")
-    residual = y_pct - cell_means(y_pct, layout) @ indicator.T
-    ss_group = ((residual @ basis[:, real]) ** 2).sum(axis=-1)
+    residual = y_pct - cell_means(y_pct, layout)[..., layout.cell]
+    r = layout.group_sums(residual)
+    b = (r / of_group) @ counts.T
+    between_cells = np.linalg.pinv(np.diag(of_cell) - counts / of_group @ counts.T, rcond=1e-9, hermitian=True)
+    ss_group = (r**2 / of_group).sum(axis=-1) + np.einsum("...c,cd,...d->...", b, between_cells, b)
     ss_within = np.maximum((residual**2).sum(axis=-1) - ss_group, 0.0)
     return Spread(
         ms_within=np.asarray(ss_within / max(df_within, 1)),
         ms_group=np.asarray(ss_group / df_group),
         df_within=df_within,
         df_group=df_group,
-        runs_per_group=float((singular[real] ** 2).mean()),
+        runs_per_group=float((of_group.sum() - (counts**2 / of_cell[:, None]).sum()) / df_group),
     )

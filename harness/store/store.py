@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +63,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._weights: dict[tuple[Path, int, int, int], str] = {}
 
     def folder(self, entry: Entry) -> Path:
         """Folder of an entry's run, in the phase that owns it."""
@@ -138,14 +139,32 @@ class Store:
             return "it was trained by other training code"
         teacher = self.teacher_folder(spec)
         if teacher is not None and record.teacher is not None:
-            weights = teacher / records.WEIGHTS
-            if weights.exists() and sha256_of_file(weights) != record.teacher.weights_sha256:
+            weights = self._weights_sha256(teacher)
+            if weights is not None and weights != record.teacher.weights_sha256:
                 return "its teacher has other weights now"
         return ""
 
+    def _weights_sha256(self, folder: Path) -> str | None:
+        """Digest of a teacher's weights, read anew once they are another file or were written to; None without any.
+
+        Thousands of students may share a teacher. Its own check reads every byte.
+        """
+        path = folder / records.WEIGHTS
+        try:
+            now = path.stat()
+        except FileNotFoundError:
+            return None
+        key = (path, now.st_ino, now.st_mtime_ns, now.st_size)
+        if key not in self._weights:
+            self._weights[key] = sha256_of_file(path)
+        return self._weights[key]
+
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, *, shared: bool = False) -> Iterator[None]:
         """Hold this store alone; the kernel frees the lock when the process ends, however it ends.
+
+        Args:
+            shared: Let others hold it in the same way, for whom single runs (`holding`) are enough.
 
         Raises:
             EnvironmentProblem: Another process holds it; names it.
@@ -153,16 +172,34 @@ class Store:
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / ".lock").open("a+", encoding="utf-8") as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             except BlockingIOError:
                 lock.seek(0)
-                holder = lock.read().strip() or "process unknown"
+                holder = lock.read().strip() or "with some of the runs"
                 raise EnvironmentProblem(
                     f"{self.root}: another `harness train` ({holder}) is at work here; wait for it, or end it."
                 ) from None
             lock.truncate(0)
-            lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-            lock.flush()
+            if not shared:
+                lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+                lock.flush()
+            yield
+
+    @contextmanager
+    def holding(self, entries: Sequence[Entry]) -> Iterator[None]:
+        """Hold the runs of some entries alone: a byte of one file for each, since a process may have few files open.
+
+        Raises:
+            EnvironmentProblem: Another process holds one; names it.
+        """
+        with (self.root / ".runs.lock").open("a") as lock:
+            for entry in entries:
+                try:
+                    fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, int(entry.run.sha256[:15], 16))
+                except (BlockingIOError, PermissionError):  # lockf(3): either, by system
+                    raise EnvironmentProblem(
+                        f"{self.folder(entry)}: another `harness train` is at work on this run; wait for it, or end it."
+                    ) from None
             yield
 
 
@@ -183,9 +220,11 @@ def read(folder: Path) -> RunRecord:
         raise StoreError(f"{folder}: {error}") from None
     for name, digest in record.files.items():
         file = folder / name
-        if not file.is_file():
-            raise StoreError(f"{file} is missing")
-        if sha256_of_file(file) != digest:
+        try:
+            found = sha256_of_file(file)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise StoreError(f"{file} is missing") from None
+        if found != digest:
             raise StoreError(f"{file} was changed after it was written")
     return record
 

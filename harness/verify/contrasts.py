@@ -8,10 +8,11 @@ from functools import cache
 import pandas as pd
 
 from analysis.claims.register import Registered, bind
-from analysis.errors import ModelError, TableError
+from analysis.errors import TableError
 from analysis.estimates import estimate_means
 from analysis.runs.columns import cell_label
 from analysis.runs.layout import Layout, layout_of
+from analysis.runs.reach import first_seeds
 from analysis.study.estimands import gains_by_cell, pair_families, student_families
 from harness.claims import read_claims
 from harness.verify.reference import METRIC
@@ -93,28 +94,37 @@ def _on_cells(by_student: Mapping[str, OnCells], finals: pd.DataFrame) -> dict[s
     }
 
 
-def conclusions(runs: pd.DataFrame, reference: pd.DataFrame, margin_pp: float) -> tuple[Conclusion, ...]:
+def conclusions(
+    runs: pd.DataFrame, reference: pd.DataFrame, margin_pp: float
+) -> tuple[tuple[Conclusion, ...], tuple[str, ...]]:
     """What each claim about accuracies comes to on either side, by the rules of `harness analyze`.
 
     Args:
         runs: Rows of the new study, every stage.
         reference: Rows of the reference, every stage.
         margin_pp: Smallest effect that matters.
+
+    Returns:
+        The conclusions, and notes: which runs they rest on where that is not all of them, or why none was reached.
     """
     layout = _layout(reference[reference["stage"] == "final"])
     if layout is None:
-        return ()
-    asked = _of_accuracies(layout)
-    here, there = _verdicts(runs, margin_pp), _verdicts(reference, margin_pp)
-    return tuple(
+        return (), ()
+    here, told_here = _verdicts(runs, margin_pp)
+    there, told_there = _verdicts(reference, margin_pp)
+    found = tuple(
         Conclusion(claim.id, claim.sentence, here.get(claim.id, "not tested"), there.get(claim.id, "not tested"))
-        for claim in asked
+        for claim in _of_accuracies(layout)
     )
+    told = {"this table": told_here, "the reference": told_there}
+    return found, tuple(f"What claims come to on {side}: {note}" for side, note in told.items() if note)
 
 
-def _verdicts(runs: pd.DataFrame, margin_pp: float) -> dict[str, str]:
+def _verdicts(runs: pd.DataFrame, margin_pp: float) -> tuple[dict[str, str], str]:
+    """Verdicts by claim, and what a reader must know of the runs behind them; empty if nothing."""
     try:
-        judged = estimate_means(runs).judged(_register(), margin_pp)
-    except (TableError, ModelError):  # too few seeds, or a baseline is missing: nothing can be claimed
-        return {}
-    return {claim.id: claim.verdict for claim in judged}
+        table, cut = first_seeds(runs)
+        judged = estimate_means(table).judged(_register(), margin_pp)
+    except TableError as error:  # too few seeds, too many cells, or a baseline is missing: nothing can be claimed
+        return {}, f"not tested, since {error}"
+    return {claim.id: claim.verdict for claim in judged}, cut

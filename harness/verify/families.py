@@ -352,16 +352,18 @@ def gains(found: Comparable, reference: Reference, gate: Sequence[FamilyName]) -
     return _contrasts("gains", "gain", kept, len(known), found, reference, gate, why_not)
 
 
-def claims(runs: pd.DataFrame, found: Comparable, reference: Reference, gate: Sequence[FamilyName]) -> Family:
-    """Contrasts that the claims rest on, where every cell of theirs is judged; and what the claims come to."""
+def claims(
+    runs: pd.DataFrame, found: Comparable, reference: Reference, gate: Sequence[FamilyName]
+) -> tuple[Family, tuple[str, ...]]:
+    """Contrasts that the claims rest on, where every cell of theirs is judged; what the claims come to, and notes."""
     known = claim_contrasts(reference.finals)
     kept = {name: on for name, on in known.items() if on.keys() <= set(found.cells)}
     why_not = "no claim's contrast has all of its cells among those judged"
     family = _contrasts("claims", "contrast", kept, len(known), found, reference, gate, why_not)
     if not kept:
-        return family
-    margin_pp = reference.card.margins.effects_pp
-    return words.with_conclusions(family, conclusions(runs, reference.runs, margin_pp))
+        return family, ()
+    told, notes = conclusions(runs, reference.runs, reference.card.margins.effects_pp)
+    return words.with_conclusions(family, told), notes
 
 
 def _contrasts(

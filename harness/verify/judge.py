@@ -86,12 +86,13 @@ def judge_runs(
         )
         overrides.append(Override(f"--margin {margin_pp:g}", sentence))
     gate = tuple(dict.fromkeys(asked.gate))
+    claims, of_claims = families.claims(runs, found, reference, gate)
     judged = (
         families.accuracies(found, reference, rule, gate),
         families.teachers(found, reference, gate),
         families.fidelity(found, reference, gate),
         families.gains(found, reference, gate),
-        families.claims(runs, found, reference, gate),
+        claims,
     )
     integrity = _integrity(runs, records)
     outcome = _outcome(judged, integrity)
@@ -108,7 +109,7 @@ def judge_runs(
         families=judged,
         bitwise=None,
         model=_model(reference),
-        notes=tuple(_notes(runs, reference, found, judged, margin_pp)),
+        notes=(*_notes(runs, reference, found, judged, margin_pp), *of_claims),
     )
     return replace(verdict, sentence=words.verdict_sentence(verdict))
 

@@ -114,6 +114,7 @@ def _add_properties(suite: ET.Element, verdict: Verdict) -> None:
     }
     # numbered, since Jenkins keeps one property of a name
     values |= {f"override.{i}": f"{one.option}: {one.sentence}" for i, one in enumerate(verdict.overrides, 1)}
+    values |= {f"note.{i}": note for i, note in enumerate(verdict.notes, 1)}
     properties = ET.SubElement(suite, "properties")
     for name, value in values.items():
         ET.SubElement(properties, "property", name=name, value=_xml(value))

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +21,7 @@ from analysis.runs.checks import Row
 from analysis.runs.columns import cell_label, text_of
 from harness.collect import row_of
 from harness.errors import KdcapError, StoreError
+from harness.parallel import each
 from harness.store import record as records
 from harness.store.code import training_code_sha256
 from harness.store.store import read
@@ -89,15 +91,10 @@ def check_records(runs_file: Path, runs: pd.DataFrame) -> RecordsCheck:
     by_run: dict[str, list[Row]] = {}
     for row in rows:
         by_run.setdefault(row["run_id"], []).append(row)
-    checked = 0
-    problems: list[str] = []
-    strangers: list[str] = []
-    for run_id, same in by_run.items():
-        if not _RUN_ID.fullmatch(run_id):
-            strangers += [_stranger(row) for row in same]
-        elif (store / run_id).is_dir():
-            checked += len(same)
-            problems += _problems(store, run_id, same)
+    strangers = [_stranger(row) for run_id, same in by_run.items() if not _RUN_ID.fullmatch(run_id) for row in same]
+    at_hand = [(r, same) for r, same in by_run.items() if _RUN_ID.fullmatch(r) and (store / r).is_dir()]
+    checked = sum(len(same) for _, same in at_hand)
+    problems = [problem for found in each(partial(_problems, store), at_hand) for problem in found]
     unlisted = [run for run in _recorded(store) if run not in by_run] if checked else []
     whole = [run for run in unlisted if _is_whole(store / run)]
     problems += [f"run {run} is recorded beside this table and is not in it" for run in whole]
@@ -133,8 +130,12 @@ def _is_whole(folder: Path) -> bool:
         return False
 
 
-def _problems(store: Path, run_id: str, rows: list[Row]) -> Iterator[str]:
+def _problems(store: Path, listed: tuple[str, list[Row]]) -> list[str]:
     """What is wrong with one run's folder, or with the rows that name it."""
+    return list(_each_problem(store, *listed))
+
+
+def _each_problem(store: Path, run_id: str, rows: list[Row]) -> Iterator[str]:
     owner = next(phase for phase in PHASES if run_id.startswith(f"{phase}/"))
     try:
         record = read(store / run_id)

@@ -91,6 +91,26 @@ def test_coverage_comes_back_with_the_numbers_of_the_rows(coverage: Path) -> Non
     assert read["reason"].tolist() == ["", "waits for the selection", "", ""]
 
 
+def test_a_part_of_the_table_gets_its_own_curves(curves: Path) -> None:
+    """Those of other runs are passed over; a run that the file lacks still tells that it is another table's."""
+    part = runs().iloc[1:2].reset_index(drop=True)
+    read = read_curves(curves, part, part=True)
+    assert read is not None
+    assert set(read["run_id"]) == set(part["run_id"])
+    assert read_curves(curves, part) is None
+    assert read_curves(curves, part.assign(run_id="final/another"), part=True) is None
+
+
+def test_a_part_of_the_table_gets_its_own_coverage(coverage: Path) -> None:
+    """Its rows' entries with their numbers there, and all that is not done."""
+    part = runs().iloc[1:].reset_index(drop=True)
+    read = read_coverage(coverage, part, part=True)
+    assert read is not None
+    assert read["run"].astype(object).where(read["run"].notna(), None).tolist() == [None, 1, 2]
+    assert read_coverage(coverage, part) is None
+    assert read_coverage(coverage, part.assign(seed=5), part=True) is None
+
+
 @pytest.mark.parametrize("read", [read_curves, read_coverage])
 def test_no_file_is_nothing(read: Read, tmp_path: Path) -> None:
     """Runs of another trainer come without."""

@@ -16,7 +16,7 @@ import pytest
 from tiny_study import PUBLISHED, Tiny, entry_named, plan_of, tree
 from typer.testing import CliRunner, Result
 
-from harness import __version__
+from harness import __version__, parallel
 from harness.beside import read_coverage, read_curves
 from harness.cli import app
 from harness.collect import row_of
@@ -228,6 +228,33 @@ def test_a_stale_run_is_not_collected() -> None:
     assert f"final/resnet18-none-s1 ({damaged} was changed after it was written)" in str(result.exception)
     rows = collected("--partial")
     assert "final/resnet18-none-s1" not in {row["run_id"] for row in rows}
+
+
+@pytest.mark.usefixtures("trained")
+def test_many_runs_are_collected_to_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a large study run folders are looked at by several processes; every file says what one process finds."""
+    collected()
+    before = tree(RESULTS)
+    monkeypatch.setattr(parallel, "FEWEST", 2)
+    collected()
+    assert tree(RESULTS) == before
+
+
+@pytest.mark.usefixtures("trained")
+@pytest.mark.parametrize("name", ["weights.safetensors", "correct_last.bin", "record.json"])
+def test_one_changed_byte_is_found_among_many_runs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the other processes too: the run is named, and nothing is collected."""
+    monkeypatch.setattr(parallel, "FEWEST", 2)
+    damaged = RUNS / f"final/{FEATURE}-t0-s1/{name}"
+    content = damaged.read_text() if name == "record.json" else ""
+    if content:
+        damaged.write_text(content.replace('"best_epoch":', '"best_epoch": 1, "was":', 1))
+    else:
+        damaged.write_bytes(bytes([damaged.read_bytes()[0] ^ 1]) + damaged.read_bytes()[1:])
+    result = collect()
+    assert isinstance(result.exception, StoreError)
+    assert f"found 1 missing or stale, the first: final/{FEATURE}-t0-s1 (" in str(result.exception)
+    assert not (RESULTS / "runs.csv").exists()
 
 
 @pytest.mark.usefixtures("trained")

@@ -22,6 +22,7 @@ import sample_study
 
 from analysis.runs.metric import Metric
 from analysis.runs.table import check_runs
+from harness.tables import read_runs
 from report.contents import contrast_tables
 from report.context import Verification
 from report.drawers import Drawer, drawers
@@ -197,6 +198,19 @@ def test_every_run_has_its_row_and_every_final_run_its_dot(page: str) -> None:
     dots = re.findall(r'<g class="run" id="interaction-run-(\d+)"><title>Run (\d+): ', page)
     assert [int(run) for run, _ in dots] == [n + 1 for n in range(53) if runs["stage"].iloc[n] == "final"]
     assert all(run == named for run, named in dots)
+
+
+def test_a_page_says_which_runs_it_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a table too long for a page the search's candidates, and what was cut before; rows keep their numbers."""
+    frame = read_runs(Path(__file__).parents[2] / "reference/yasar2026-v2/runs.csv")
+    monkeypatch.setattr("report.tables.MOST_ROWS", len(frame) - 1)
+    table = run_table(frame, "test_acc_best", "7 final runs are elsewhere.")
+    numbers = [str(row + 1) for row, stage in enumerate(frame["stage"]) if stage != "select"]
+    assert [row[0] for row in table.rows] == numbers
+    assert len(numbers) < len(frame)
+    assert table.caption.startswith("Rows of the runs table")
+    left_out = f"{len(frame) - len(numbers)} candidates of the search are left out here. 7 final runs are elsewhere."
+    assert table.caption.endswith(left_out)
 
 
 def test_what_tells_runs_apart_has_a_column_where_it_is_told() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -248,6 +249,32 @@ def test_other_code_of_a_method_makes_its_own_runs_stale(
     assert store.check(student).state == "done"
 
 
+def test_a_teacher_that_changes_between_two_looks_is_noticed(trained: Tiny, store: Store, student: Entry) -> None:
+    """Its weights are not read anew for every student, but once they are written to or replaced."""
+    weights = store.folder(entry_named(plan_of(trained), "teachers", "resnet34-none-s0")) / "weights.safetensors"
+    content = weights.read_bytes()
+    assert store.check(student).state == "done"
+    _flip(1)(weights)
+    assert_stale(store.check(student), "teacher has other weights")
+    weights.unlink()
+    weights.write_bytes(content)
+    assert store.check(student).state == "done"
+
+
+def test_weights_of_a_shared_teacher_are_read_once(
+    trained: Tiny, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many students it taught, beside the looks at the teacher itself, which stands in an ablation too."""
+    teacher = entry_named(plan_of(trained), "teachers", "resnet34-none-s0")
+    digested: list[Path] = []
+    digest = store_module.sha256_of_file
+    monkeypatch.setattr(store_module, "sha256_of_file", lambda path: [digested.append(path), digest(path)][1])
+    for entry in plan_of(trained):
+        assert store.check(entry).state == "done"
+    own = [entry for entry in plan_of(trained) if store.folder(entry) == store.folder(teacher)]
+    assert digested.count(store.folder(teacher) / "weights.safetensors") == len(own) + 1
+
+
 def test_a_changed_teacher_makes_its_students_stale(trained: Tiny, store: Store) -> None:
     """They learned from weights that are no longer there; baselines do not care."""
     teacher = entry_named(plan_of(trained), "teachers", "resnet34-none-s0")
@@ -436,7 +463,7 @@ def test_a_second_process_is_told_who_is_at_work(tmp_path: Path, holder: subproc
     """By its number, and what to do; other stores are free. Killed, however hard, the holder holds nothing."""
     store = Store(tmp_path / "runs")
     with (
-        pytest.raises(EnvironmentProblem, match=rf"runs: another .*\(process {holder.pid}\).* wait for it, or end it"),
+        pytest.raises(EnvironmentProblem, match=rf"runs: another .*\(process {holder.pid} on \S+\).* wait for it"),
         store.locked(),
     ):
         pytest.fail("two writers")
@@ -455,7 +482,7 @@ def test_the_lock_names_its_holder_now(tmp_path: Path) -> None:
     (tmp_path / "runs" / ".lock").write_text("4194304999")
     with (
         store.locked(),
-        pytest.raises(EnvironmentProblem, match=rf"\(process {os.getpid()}\)"),
+        pytest.raises(EnvironmentProblem, match=rf"\(process {os.getpid()} on {socket.gethostname()}\)"),
         Store(tmp_path / "runs").locked(),
     ):
         pytest.fail("two writers")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from analysis.errors import TableError
+from analysis.runs.reach import first_seeds
 from harness.errors import ReferenceProblem
 from harness.files import canonical_json
 from harness.tables import read_runs
+from harness.verify import contrasts
 from harness.verify.judge import Asked, judge_runs
 from harness.verify.records import RecordsCheck
 from harness.verify.reference import read_reference
@@ -259,6 +262,30 @@ def test_another_hyperparameter_is_named_not_refused(judged: Judge, published: p
     published.loc[rows_of(published, CULPRIT), "other_hyperparameters"] = "beta=10"
     notes = judged(published).notes
     assert f"{CULPRIT} ran with other_hyperparameters beta=10, the reference with none; judged all the same." in notes
+
+
+@pytest.mark.parametrize(
+    ("most", "told", "verdicts"),
+    [(30, "Of 50 final runs 30 are analysed, 3 of 5 a cell: ", {"supported", "refuted", "cannot tell"}),
+     (10, "not tested, since an analysis takes in at most 10 final runs, ", {"not tested"})],
+)  # fmt: skip
+def test_claims_of_a_large_table_say_which_runs_they_rest_on(
+    judged: Judge, published: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, most: int, told: str, verdicts: set[str]
+) -> None:
+    """Here and on the reference, or why none is tested; the other families rest on every run."""
+    monkeypatch.setattr(contrasts, "first_seeds", partial(first_seeds, most=most))
+    verdict = judged(published)
+    for side in ("this table", "the reference"):
+        assert any(note.startswith(f"What claims come to on {side}: {told}") for note in verdict.notes)
+    found = {one.here for one in verdict.family("claims").conclusions}
+    assert found & verdicts
+    assert found <= verdicts | {"not tested"}
+    assert {member.n for member in verdict.family("accuracies").members} == {5}
+
+
+def test_a_table_that_is_taken_whole_has_no_note_of_it(judged: Judge, published: pd.DataFrame) -> None:
+    """Nothing is said of what claims rest on where that is everything."""
+    assert not any(note.startswith("What claims come to") for note in judged(published).notes)
 
 
 def test_several_checkpoints_are_judged_together(judged: Judge, published: pd.DataFrame) -> None:

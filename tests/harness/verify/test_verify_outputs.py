@@ -348,13 +348,14 @@ def test_the_report_is_red_exactly_if_the_exit_code_is_1(real: dict[str, str]) -
 
 
 def test_properties_say_what_was_judged_and_how() -> None:
-    """Reference, digests, gate, and each override under a name of its own."""
+    """Reference, digests, gate, and each override and note under a name of its own."""
     suite = parsed(junit(of_everything())).find("testsuite")
     assert suite is not None
     assert {one.attrib["name"]: one.attrib["value"] for one in suite.iter("property")} == {
         "schema": SCHEMA, "verdict": "FAIL", "exit_code": "1", "gate": "accuracies", "reference": "r",
         "reference_sha256": "cd" * 32, "runs_sha256": "ab" * 32,
         "override.1": f"{STEM.option}: {STEM.sentence}", "override.2": f"{MARGIN.option}: {MARGIN.sentence}",
+        "note.1": "Seeds of the reference not run for any cell: 4.",
     }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ import pytest
 from tiny_study import Tiny
 from typer.testing import CliRunner
 
+from harness import parallel
 from harness.cli import app
 from harness.store import store
 from harness.store.record import RunRecord
@@ -232,6 +233,20 @@ def test_a_flipped_bit_of_the_weights_is_found() -> None:
     found = checked()
     assert found.checked == 15
     assert found.problems == (f"{weights.absolute()} was changed after it was written",)
+
+
+def test_an_edited_run_is_found_among_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a large table run folders are read by several processes: one changed byte, and one changed cell, are named."""
+    monkeypatch.setattr(parallel, "FEWEST", 2)
+    honest = checked()
+    assert (honest.checked, honest.problems) == (15, ())
+    path = STORE / FEATURE / "correct_last.bin"
+    path.write_bytes(bytes([path.read_bytes()[0] ^ 128]) + path.read_bytes()[1:])
+    edit(BASELINE, "val_acc", last_digit)
+    (file,) = [problem for problem in checked().problems if FEATURE in problem]
+    (cell,) = [problem for problem in checked().problems if problem != file]
+    assert file.endswith(f"{path} was changed after it was written")
+    assert f"run {BASELINE}, stage final, column val_acc" in cell
 
 
 def test_an_edited_record_is_found() -> None:
