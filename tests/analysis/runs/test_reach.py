@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -55,7 +55,7 @@ def test_results_have_no_say_in_which_runs_count(runs: pd.DataFrame) -> None:
     assert first_seeds(runs, 7)[0]["seed"].tolist() == first_seeds(other, 7)[0]["seed"].tolist()
 
 
-def finals_at(seeds: dict[str, Sequence[int]]) -> pd.DataFrame:
+def finals_at(seeds: Mapping[str, Sequence[int]]) -> pd.DataFrame:
     """A table of final runs: a cell a method, each at seeds of its own."""
     rows = [
         {"stage": "final", "teacher": "" if method == "none" else "resnet50", "student": "resnet18", "method": method,
@@ -66,7 +66,7 @@ def finals_at(seeds: dict[str, Sequence[int]]) -> pd.DataFrame:
     return check_runs(pd.DataFrame(rows), "a table")
 
 
-def seeds_kept(seeds: dict[str, Sequence[int]], most: int) -> tuple[dict[str, list[int]], str]:
+def seeds_kept(seeds: Mapping[str, Sequence[int]], most: int) -> tuple[dict[str, list[int]], str]:
     """Seeds that are left of each cell, and what is said."""
     kept, said = first_seeds(finals_at(seeds), most)
     return {str(method): rows["seed"].tolist() for method, rows in kept.groupby("method")}, said
