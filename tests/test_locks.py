@@ -17,10 +17,10 @@ def blocks(name: str) -> dict[str, str]:
     return dict(found)
 
 
-LOCKS = ["base.lock", "cluster.lock", "dev.lock", "supply.lock", "torch-cpu.lock", "torch-cuda.lock"]
+NAMES = ["base.lock", "cluster.lock", "dev.lock", "supply.lock", "torch-cpu.lock", "torch-cuda.lock"]
 
 
-@pytest.mark.parametrize("name", LOCKS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_pin_has_a_hash(name: str) -> None:
     """Each package is pinned to one version and carries at least one SHA-256."""
     assert blocks(name)
