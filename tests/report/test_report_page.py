@@ -483,7 +483,7 @@ def test_each_verdict_is_a_word(page: str) -> None:
 def test_a_verification_is_told_with_the_answer(full: Rendered) -> None:
     """The verdict of `harness verify` stands in the answer."""
     assert full.html.index("Verification: PASS.") < full.html.index('<section id="claims">')
-    assert "Ten cells agree with ResNet-34&#39;s \N{MINUS SIGN}0.08." in full.html
+    assert "Ten cells agree with resnet34&#39;s \N{MINUS SIGN}0.08." in full.html
 
 
 def test_a_missing_value_stops_the_report() -> None:
