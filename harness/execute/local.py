@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from harness.execute.attempt import error_of
 from harness.execute.cards import Card, cards
 from harness.execute.job import Done, Job, OnEpoch, Say
 from harness.execute.placement import Placement
+from harness.parallel import cores, end_with_parent
 from harness.study.methods import find
 from harness.study.spec import Optimisation
 
@@ -54,11 +54,7 @@ def default_workers(optimisation: Optimisation) -> int:
     """As many runs at once as this process's cores hold; where a run may take a GPU, as there are GPUs, or one."""
     if optimisation.device != "cpu":
         return max(1, len(cards()))
-    return max(1, _cores() // optimisation.threads)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores() // optimisation.threads)
 
 
 class LocalExecutor:
@@ -77,7 +73,7 @@ class LocalExecutor:
 
     def run(self, ready: list[Job], on_epoch: OnEpoch, say: Say) -> Iterator[Done]:
         """See `harness.execute.job.Executor`."""
-        placement = Placement(cards() if ready else [], _cores(), self._workers, self._runs_per_gpu)
+        placement = Placement(cards() if ready else [], cores(), self._workers, self._runs_per_gpu)
         running: dict[Connection, _Running] = {}
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(self._preload)
@@ -146,7 +142,7 @@ def _child(job: Job, card: Card | None, connection: Connection) -> None:
     from harness.execute import worker  # imported already, by the server
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     measured = card is None
 
     def on_epoch(epoch: int, val_acc: float) -> None:
@@ -160,15 +156,3 @@ def _child(job: Job, card: Card | None, connection: Connection) -> None:
         connection.send((sentence,))
 
     connection.send(error_of(lambda: worker.carry_out(job, on_epoch, say)) or "")
-
-
-def _end_with_parent() -> None:
-    """End this process when the one that asked for it has ended, however: no orphan goes on training.
-
-    Linux's parent-death signal would not do: the parent of a forked run is the server, and the server lives as long
-    as its children.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
