@@ -7,7 +7,8 @@ import tempfile
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cache
 from functools import partial as partial_of
 from statistics import fmean
 
@@ -29,7 +30,9 @@ from harness.workspace import Workspace
 
 CHECKPOINT = "best-validation"  # the weights that a record reports by `best_epoch` and `test_best`
 RUNS_SHA256 = "runs_sha256"  # in environment.json: the table that it belongs to
+_AT_ONCE = 1 << 20  # characters of curves that are written at once
 _IN_MEMORY = 1 << 26  # bytes of curves that wait in memory until it is clear that they are wanted; more, on the disk
+_Facts = tuple[tuple[str, str], ...]
 OWN_COLUMN = ("alpha", "temperature")  # hyperparameters that runs.csv gives a column; others share one
 
 
@@ -109,11 +112,9 @@ def collect(study: Study, workspace: Workspace, *, partial: bool) -> Collected:
     look = partial_of(_look, store, workspace.profile)
     taken: dict[str, _Taken] = {}
     packed: dict[str, bytes] = {}
-    made_with: dict[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]] = {}
     with tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="utf-8", newline="") as curves:
         for place, found in zip(runs, each(look, list(runs.values())), strict=True):
-            facts = made_with.setdefault(found.taken.facts, found.taken.facts)
-            taken[place] = replace(found.taken, facts=facts)
+            taken[place] = found.taken
             curves.write(found.curve)
             if found.taken.state == "done":
                 packed[found.taken.correct_sha256] = found.correct
@@ -134,7 +135,7 @@ def collect(study: Study, workspace: Workspace, *, partial: bool) -> Collected:
         write_lines(workspace.runs_table, RunRow, (run.lines[entry.phase] for entry, run in done))
         write_correct(workspace.correct, packed, distinct[0].test_images)
         curves.seek(0)
-        write_lines(workspace.curves, CurveRow, curves)
+        write_lines(workspace.curves, CurveRow, iter(partial_of(curves.read, _AT_ONCE), ""))
     write_table(workspace.coverage, [_coverage_row(*line) for line in zip(entries, alike, outcomes, strict=True)])
     write_whole(workspace.convergence, _convergence(done))
     write_json(workspace.metrics, _metrics(done, len(distinct)))
@@ -178,7 +179,7 @@ class _Taken:
     test_images: int = 0
     seconds: float = 0.0
     resumed: bool = False
-    facts: tuple[tuple[str, str], ...] = ()
+    facts: _Facts = ()
 
 
 @dataclass(frozen=True)
@@ -214,9 +215,15 @@ def _look(store: Store, profile: str, entries: Sequence[Entry]) -> _Look:
         test_images=record.test_images,
         seconds=record.seconds,
         resumed=bool(record.resumed_at),
-        facts=_facts(record),
+        facts=_one(_facts(record)),
     )
     return _Look(taken, _curve_lines(entries, record), (store.folder(owner) / records.CORRECT_BEST).read_bytes())
+
+
+@cache
+def _one(facts: _Facts) -> _Facts:
+    """The first of equal ones: one in the memory of a process, and of all runs that it hands over together."""
+    return facts
 
 
 def row_of(profile: str, stage: Phase, owner: Phase, record: RunRecord) -> RunRow:
@@ -281,8 +288,7 @@ def _curve_lines(entries: Sequence[Entry], record: RunRecord) -> str:
     run = (f"{phases[0]}/{record.name}", " ".join(phases), *teacher, spec.architecture, spec.method, spec.seed)
     same = csv_line(run).removesuffix("\n")
     return "".join(
-        f"{same},{epoch.epoch},{float(f'{epoch.lr:.6g}')!r},{float(f'{epoch.train_loss:.6g}')!r},{epoch.val_acc!r}\n"
-        for epoch in record.history
+        f"{same},{epoch.epoch},{epoch.lr:.6g},{epoch.train_loss:.6g},{epoch.val_acc!r}\n" for epoch in record.history
     )
 
 
@@ -334,7 +340,7 @@ def _metrics(done: Sequence[tuple[Entry, _Taken]], trainings: int) -> dict[str, 
     return {"entries": len(done), "trainings": trainings, "mean_test_acc_pct": means}
 
 
-def _facts(record: RunRecord) -> tuple[tuple[str, str], ...]:
+def _facts(record: RunRecord) -> _Facts:
     """What a run was made with: name and value; names from stack and settings are theirs."""
     optimisation = record.spec.optimisation
     return (

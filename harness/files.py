@@ -14,7 +14,6 @@ from typing import Any
 
 _SMALL = 1 << 16  # bytes
 
-
 FULL = (errno.ENOSPC, errno.EDQUOT)  # what writing to a full disk, or beyond a quota, ends with
 
 

@@ -87,7 +87,7 @@ def write_lines(path: Path, row_type: type[DataclassInstance], lines: Iterable[s
     Args:
         path: Target file.
         row_type: The frozen dataclass that they are of.
-        lines: A line or several, each ended, as `line_of` gives them.
+        lines: Text of whole lines, in pieces of any length, as `line_of` gives them.
     """
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         stream.write(csv_line(field.name for field in dataclasses.fields(row_type)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
@@ -14,6 +14,7 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 WEIGHTS, CORRECT_BEST, CORRECT_LAST = "weights.safetensors", "correct_best.bin", "correct_last.bin"
 RECORD = "record.json"
+_SEAL, _END = ',\n "record_sha256": "', '"\n}\n'  # around a record's own digest
 
 
 class EpochRecord(Frozen):
@@ -98,10 +99,10 @@ class RunRecord(Frozen):
         last_weights_sha256: Digest of the weights at the last epoch.
         history_sha256: Digest of `history`.
         files: Digest of every other file of the folder.
-        record_sha256: Digest of this record without this field.
+        record_sha256: Digest of the file's text without this last line; see `text`.
     """
 
-    schema_version: Literal["kdcap.run/2"] = "kdcap.run/2"
+    schema_version: Literal["kdcap.run/3"] = "kdcap.run/3"
     name: str
     spec: RunSpec
     spec_sha256: Digest
@@ -132,14 +133,13 @@ class RunRecord(Frozen):
         """Best validation accuracy, a fraction."""
         return self.history[self.best_epoch - 1].val_acc
 
-    def sealed(self) -> Self:
-        """This record with its own digest in place."""
-        return self.model_copy(update={"record_sha256": self.own_digest()})
+    def text(self) -> str:
+        """record.json: its last line is the SHA-256 of the text before it.
 
-    def own_digest(self) -> str:
-        """SHA-256 of the record without its digest field."""
-        content = self.model_dump(mode="json", exclude={"record_sha256"})
-        return sha256_of_bytes(canonical_json(content).encode())
+        Of the text and not of the values, since a study may have a hundred thousand records to check.
+        """
+        content = self.model_dump_json(indent=1, exclude={"record_sha256"}).removesuffix("\n}")
+        return f"{content}{_SEAL}{sha256_of_bytes(content.encode())}{_END}"
 
 
 def parse(text: str) -> RunRecord:
@@ -154,7 +154,8 @@ def parse(text: str) -> RunRecord:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the whole file"
         raise ValueError(f"{RECORD} is not a run record ({key}: {first['msg']})") from None
-    if record.record_sha256 != record.own_digest():
+    content, _, seal = text.rpartition(_SEAL)
+    if seal != f"{sha256_of_bytes(content.encode())}{_END}":
         raise ValueError(f"{RECORD} was edited after it was written")
     return record
 

@@ -211,7 +211,7 @@ def read(folder: Path) -> RunRecord:
     """
     path = folder / records.RECORD
     try:
-        record = records.parse(path.read_text(encoding="utf-8"))
+        record = records.parse(path.read_bytes().decode())
     except FileNotFoundError:
         raise StoreError(f"{path} is missing") from None
     except UnicodeDecodeError:
@@ -242,7 +242,7 @@ def commit(partial: Path, folder: Path, files: dict[str, bytes], record: RunReco
     shutil.rmtree(whole, ignore_errors=True)
     for name, content in files.items():
         write_whole(whole / name, content)
-    write_whole(whole / records.RECORD, record.sealed().model_dump_json(indent=1) + "\n")
+    write_whole(whole / records.RECORD, record.text())
     folder.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     whole.rename(folder)

@@ -80,11 +80,11 @@ def plan(study: Study, selected: Selected | None) -> tuple[Entry, ...]:
         The entries. Without `selected`, entries that need it have no spec, but their owner is already known: with
         the selection's teacher and seed a final run is the winning candidate itself.
     """
-    owners: dict[str, Phase] = {}
+    owners: dict[RunSpec, Phase] = {}
     entries = []
     for entry in _lines(study, selected):
-        owner = entry.owner if entry.spec is None else owners.setdefault(entry.spec.sha256, entry.phase)
-        entries.append(replace(entry, owner=owner))
+        owner = entry.owner if entry.spec is None else owners.setdefault(entry.spec, entry.phase)
+        entries.append(entry if owner == entry.owner else replace(entry, owner=owner))
     return tuple(entries)
 
 
@@ -93,7 +93,7 @@ def candidates(study: Study) -> dict[Choice, tuple[RunSpec, ...]]:
     teacher_seed, seed = _tried(study)
     return {
         choice: tuple(
-            _distilled(study, choice, values, teacher_seed, seed)
+            _distilled(study, choice, values, _alone(study, "teacher", choice.teacher, teacher_seed), seed)
             for values in study.selection.grid[choice.method].candidates()
         )
         for choice in _choices(study)
@@ -134,7 +134,8 @@ def decided(study: Study, entry: Entry, values: Hyperparameters) -> Entry:
     """
     if entry.choice is None or entry.teacher_seed is None:
         raise ValueError(f"{entry.label} waits for no selection")
-    known = _chosen(entry.phase, study, {entry.choice: values}, entry.choice, entry.teacher_seed, entry.seed)
+    teacher = _alone(study, "teacher", entry.choice.teacher, entry.teacher_seed)
+    known = _chosen(entry.phase, study, {entry.choice: values}, entry.choice, teacher, entry.seed)
     return replace(known, owner=entry.owner)
 
 
@@ -159,8 +160,9 @@ def _lines(study: Study, selected: Selected | None) -> Iterator[Entry]:
                 yield _known("stem_ablation", _alone(study, ablation.role, ablation.architecture, seed, stem))
     for bug in study.bug_ablation:
         choice = Choice(bug.teacher, bug.student, "feature")
+        teacher = _alone(study, "teacher", bug.teacher, _tried(study)[0])
         for seed in bug.seeds:
-            yield _chosen("bug_ablation", study, selected, choice, _tried(study)[0], seed)
+            yield _chosen("bug_ablation", study, selected, choice, teacher, seed)
 
 
 def _final_lines(study: Study, selected: Selected | None) -> Iterator[Entry]:
@@ -169,8 +171,9 @@ def _final_lines(study: Study, selected: Selected | None) -> Iterator[Entry]:
             yield _known("final", _alone(study, "student", student, seed))
     for choice in _choices(study):
         for teacher_seed in study.teachers.distilled_seeds:
+            teacher = _alone(study, "teacher", choice.teacher, teacher_seed)
             for seed in study.seeds:
-                yield _chosen("final", study, selected, choice, teacher_seed, seed)
+                yield _chosen("final", study, selected, choice, teacher, seed)
 
 
 def _choices(study: Study) -> list[Choice]:
@@ -191,17 +194,17 @@ def _chosen(
     study: Study,
     selected: Selected | None,
     choice: Choice,
-    teacher_seed: int,
+    teacher: RunSpec,
     seed: int,
 ) -> Entry:
     """An entry whose hyperparameters come from the selection."""
     clip_projections = phase != "bug_ablation"
     if selected is not None:
         values = selected[choice]
-        return _known(phase, _distilled(study, choice, values, teacher_seed, seed, clip_projections=clip_projections))
+        return _known(phase, _distilled(study, choice, values, teacher, seed, clip_projections=clip_projections))
     cell = f"{choice.teacher}-{choice.student}-{choice.method}{'' if clip_projections else '-unclipped'}"
-    shared = clip_projections and (teacher_seed, seed) == _tried(study)
-    return Entry(phase, cell, teacher_seed, seed, owner="select" if shared else phase, choice=choice)
+    shared = clip_projections and (teacher.seed, seed) == _tried(study)
+    return Entry(phase, cell, teacher.seed, seed, owner="select" if shared else phase, choice=choice)
 
 
 def _alone(study: Study, role: Role, architecture: Architecture, seed: int, stem: Stem = "cifar") -> RunSpec:
@@ -223,7 +226,7 @@ def _distilled(
     study: Study,
     choice: Choice,
     hyperparameters: Hyperparameters,
-    teacher_seed: int,
+    teacher: RunSpec,
     seed: int,
     *,
     clip_projections: bool = True,
@@ -236,7 +239,7 @@ def _distilled(
         method=choice.method,
         hyperparameters=hyperparameters,
         clip_projections=clip_projections if choice.method == "feature" else None,
-        teacher=_alone(study, "teacher", choice.teacher, teacher_seed),
+        teacher=teacher,
         seed=seed,
         epochs=study.epochs.student,
         dataset=study.dataset,

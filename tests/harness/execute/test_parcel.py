@@ -120,10 +120,10 @@ def test_a_student_of_other_images_than_its_teachers_does_not_enter_the_store(
     made: tuple[Place, RunSpec, Parcel], place: Place
 ) -> None:
     """A node may have other images under the same path."""
-    other = record_of(made[2]).model_copy(update={"data_sha256": "0" * 64}).sealed()
+    other = record_of(made[2]).model_copy(update={"data_sha256": "0" * 64})
     job = place.job(made[1])
     with pytest.raises(StoreError, match=r"with another set of images: expected .*, found 000000000000"):
-        receive(job, made[2] | {RECORD: other.model_dump_json().encode()}, "node 7")
+        receive(job, made[2] | {RECORD: other.text().encode()}, "node 7")
     assert not job.folder.exists()
 
 

@@ -146,7 +146,7 @@ def whole(made: Job) -> _Ended:
 def copy_of(made: Job, **changes: object) -> bytes:
     """Its record, as a node tells it; or one of other bits."""
     parcel: Parcel = pack(made.folder)
-    return parse(parcel[RECORD].decode()).model_copy(update=changes).sealed().model_dump_json().encode()
+    return parse(parcel[RECORD].decode()).model_copy(update=changes).text().encode()
 
 
 def test_a_lost_run_is_sent_again_first_to_its_own_node(play: Play, job: Job, made: Job) -> None:

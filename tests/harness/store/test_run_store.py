@@ -170,8 +170,29 @@ def test_no_value_of_a_record_can_be_edited(store: Store, student: Entry) -> Non
             block = block[key]
         block[last] = _other(block[last])
         with pytest.raises(ValueError, match=r"record\.json (was edited after it was written|is not a run record)"):
-            records.parse(json.dumps(content))
-    records.parse(json.dumps(json.loads(text)))  # the same values in another layout are the same record
+            records.parse(json.dumps(content, indent=1) + "\n")
+    assert json.dumps(json.loads(text), indent=1) + "\n" == text  # so that it is the value alone that was other
+    records.parse(text)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        pytest.param(lambda text: text + "\n", id="a line more"),
+        pytest.param(lambda text: text.replace("\n", "\r\n"), id="Windows' line ends"),
+        pytest.param(lambda text: json.dumps(json.loads(text)), id="one line"),
+        pytest.param(lambda text: text.replace(' "name"', '  "name"', 1), id="a space"),
+        pytest.param(lambda text: text[: text.index(',\n "record_sha256')] + "\n}\n", id="no digest"),
+        pytest.param(lambda text: text.replace('"record_sha256": "', '"record_sha256": "0', 1), id="a digit more"),
+    ],
+)
+def test_not_even_the_layout_of_a_record_can_be_edited(
+    store: Store, student: Entry, edit: Callable[[str], str]
+) -> None:
+    """The digest is that of the text."""
+    text = (store.folder(student) / "record.json").read_text()
+    with pytest.raises(ValueError, match=r"record\.json was edited after it was written"):
+        records.parse(edit(text))
 
 
 def test_an_edited_accuracy_makes_a_run_stale(store: Store, student: Entry) -> None:
@@ -188,7 +209,7 @@ def test_a_record_takes_no_unknown_key_and_no_other_version(store: Store, studen
     content = json.loads((store.folder(student) / "record.json").read_text())
     with pytest.raises(ValueError, match=r"comment: "):
         records.parse(json.dumps(content | {"comment": "fine"}))
-    with pytest.raises(ValueError, match=r"schema_version: .*kdcap\.run/2"):
+    with pytest.raises(ValueError, match=r"schema_version: .*kdcap\.run/3"):
         records.parse(json.dumps(content | {"schema_version": "kdcap.run/1"}))
 
 
