@@ -18,9 +18,9 @@ from tests.pipeline.conftest import ROOT, TINY, Pipeline
 
 pytestmark = pytest.mark.cluster
 
-# The quick study reduced: one pair, and epochs long enough to be cut between two.
+# The quick study reduced: one pair, and epochs enough to be cut between two.
 STUDY = yaml.safe_load(TINY) | {
-    "epochs": {"teacher": 3, "student": 3},
+    "epochs": {"teacher": 6, "student": 6},
     "baselines": ["resnet18"],
     "pairs": [{"teacher": "resnet34", "student": "resnet18"}],
     "seeds": [0, 1],
@@ -28,6 +28,7 @@ STUDY = yaml.safe_load(TINY) | {
     "bug_ablation": [],
 }
 STUDY["dataset"] |= {"train_images": 300}
+SOME = STUDY["epochs"]["student"] // 2  # of a run's epochs: there are as many left for what is done to it meanwhile
 TRAININGS = 1 + 3 + (6 - 2)  # a teacher; candidates; a baseline and two methods at two seeds, two of them candidates
 
 
@@ -92,7 +93,7 @@ class Driver:
         return self.output
 
     def between_epochs(self, node: str) -> str:
-        """Wait until a job on a node has told of an epoch and is still at work: the job's ID."""
+        """Wait until a job on a node has told of an epoch and is not near its end: the job's ID."""
         assert self._site is not None
         found: list[str] = []
 
@@ -100,7 +101,9 @@ class Driver:
             assert self.process.poll() is None, self.output
             journals = [path.read_text() for path in self._pipeline.folder.glob("runs/*/.slurm/*/*.jsonl")]
             last = [text.rpartition('"node":')[2] for text in journals]  # since its last start
-            if not any(f'"{node}"' in text and '"epoch"' in text and '"error"' not in text for text in last):
+            if not any(
+                f'"{node}"' in text and 0 < text.count('"epoch"') < SOME and '"error"' not in text for text in last
+            ):
                 return False
             found[:] = self._site.ask(
                 "squeue", "--states=running", "--array", "--noheader", f"--nodelist={node}", "--format=%i"
