@@ -58,14 +58,13 @@ def fixed_effects(model: Model, y: Floats, gamma: Floats) -> Floats:
     least_squares = np.linalg.pinv(model.x)
     start = y @ least_squares.T
     rest = y - start @ model.x.T
-    covariances = [component.z @ component.z.T for component in model.components]
-    projection = model.x @ least_squares
-    # where each Z Z' maps the fixed part into itself, least squares is best for every gamma (Zyskind, 1967)
-    if all(np.abs(one @ projection - projection @ one).max() < 1e-9 * np.abs(one).max() for one in covariances):
-        return np.asarray(start)
-    # X' V^-1 X and X' V^-1 y in two positive parts: outside the random effects' space, where V is I, and inside it
     basis, g = reduced([component.z for component in model.components], len(model.x))
     inside = basis.T @ model.x
+    # where each Z Z' maps the fixed part into itself, least squares is best for every gamma (Zyskind, 1967)
+    mapped = np.hstack([basis @ (one @ inside) for one in g]) if len(g) else np.zeros((len(model.x), 1))
+    if np.abs(mapped - model.x @ (least_squares @ mapped)).max() < _INSIDE * np.abs(mapped).max(initial=1.0):
+        return np.asarray(start)
+    # X' V^-1 X and X' V^-1 y in two positive parts: outside the random effects' space, where V is I, and inside it
     outside = model.x - basis @ inside
     found = np.empty_like(start)
     for first in range(0, len(y), _CHUNK):

@@ -15,7 +15,8 @@ with h = U' y and s = |M y|^2 - |h|^2 the part of y that no random effect reache
 W is small (as many rows as Z has rank), a sum of positive parts, and linear in gamma: gradient and Hessian are
 traces. ML's log|V| is the same with Z in place of M Z. Where all G_k commute (one component, or a balanced
 design) a rotation makes W diagonal, and equal diagonal entries collapse into one: the strata of an analysis of
-variance.
+variance. Where they commute in a part of the space only (checkpoints and seeds crossed: what seeds differ by knows
+nothing of checkpoints), that part has strata, and W proper is as small as the rest, however many seeds there are.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from analysis.mixed.model import Floats, Model
 
 Criterion = Literal["REML", "ML"]
 
+_AT_ONCE = 1000  # responses that are reduced at once: each takes as much memory as there are runs, several times over
 _RANK = 1e-10  # singular values this small, relative to the largest, are rounding
 _COMMUTE = 1e-9  # entries off the diagonal this small, relative to the matrix, are rounding
 _IDENTIFIED = 1e-8  # smallest eigenvalue of the components' correlation matrix that still tells them apart
@@ -52,6 +54,9 @@ class Values:
     value: Floats
     gradient: Floats
     hessian: Floats
+
+    def __add__(self, other: Values) -> Values:
+        return Values(self.value + other.value, self.gradient + other.gradient, self.hessian + other.hessian)
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,10 @@ class StrataAt:
     def form(self, h2: Floats) -> Floats:
         """(B,) h' W^-1 h."""
         return np.asarray((h2 / self.w).sum(axis=1))
+
+    def forms(self, h2: Floats) -> Floats:
+        """(D, B) the same of D responses, each at every gamma."""
+        return np.asarray(h2 @ (1 / self.w).T)
 
     def log_determinant(self, *, curved: bool = True) -> Values:
         """log|W| and its derivatives."""
@@ -153,6 +162,10 @@ class CrossedAt:
         """(B,) h' W^-1 h for h (B, r)."""
         return np.asarray((h * np.linalg.solve(self.w, h[:, :, None])[:, :, 0]).sum(axis=1))
 
+    def forms(self, h: Floats) -> Floats:
+        """(D, B) the same of D responses, each at every gamma."""
+        return np.stack([((h @ inverse) * h).sum(axis=1) for inverse in self.inverse], axis=1)
+
     def log_determinant(self, *, curved: bool = True) -> Values:
         """log|W| and its derivatives."""
         products = self.inverse[:, None] @ self.g
@@ -170,6 +183,58 @@ class CrossedAt:
         ga = (a @ self.g).swapaxes(0, 1)
         hessian = 2 * (ga @ self.inverse @ ga.swapaxes(1, 2)) if curved else np.empty(0)
         return Values((h * a).sum(axis=1), -(ga @ a[:, :, None])[:, :, 0], hessian)
+
+
+@dataclass(frozen=True)
+class Split:
+    """W in two blocks: where the G_k do not commute, and the strata where they do."""
+
+    crossed: Crossed
+    strata: Strata
+
+    def at(self, gamma: Floats) -> SplitAt:
+        """W at gamma (B, K)."""
+        return SplitAt(self.crossed.at(gamma), self.strata.at(gamma))
+
+
+@dataclass(frozen=True)
+class SplitAt:
+    """W in two blocks at B gammas; forms take h (B, r + m): r values for the first block, m squares for the strata."""
+
+    crossed: CrossedAt
+    strata: StrataAt
+
+    def _of(self, h: Floats) -> tuple[Floats, Floats]:
+        size = self.crossed.g.shape[1]
+        return h[:, :size], h[:, size:]
+
+    @cached_property
+    def log(self) -> Floats:
+        """(B,) log|W|."""
+        return np.asarray(self.crossed.log + self.strata.log)
+
+    def form(self, h: Floats) -> Floats:
+        """(B,) h' W^-1 h."""
+        crossed, strata = self._of(h)
+        return np.asarray(self.crossed.form(crossed) + self.strata.form(strata))
+
+    def forms(self, h: Floats) -> Floats:
+        """(D, B) the same of D responses, each at every gamma."""
+        crossed, strata = self._of(h)
+        return np.asarray(self.crossed.forms(crossed) + self.strata.forms(strata))
+
+    def log_determinant(self, *, curved: bool = True) -> Values:
+        """log|W| and its derivatives."""
+        return self.crossed.log_determinant(curved=curved) + self.strata.log_determinant(curved=curved)
+
+    def quadratic(self, h: Floats, *, curved: bool = True) -> Values:
+        """The form h' W^-1 h and its derivatives."""
+        crossed, strata = self._of(h)
+        return self.crossed.quadratic(crossed, curved=curved) + self.strata.quadratic(strata, curved=curved)
+
+
+Part = Strata | Crossed | Split
+PartAt = StrataAt | CrossedAt | SplitAt
 
 
 @dataclass(frozen=True)
@@ -193,22 +258,29 @@ class Profiled:
         nu: Denominator of the error variance.
         residual_part: W of the residual sum of squares.
         determinant_part: W of the determinant (the same for REML).
-        basis: (n, r) U, rotated so that `residual_part` is diagonal where it can be.
-        stratum: (r,) index of each direction's stratum; None where W is not diagonal.
+        basis: (n, r) U, rotated so that `residual_part` is diagonal where it can be, with the other directions first.
+        stratum: Stratum of each direction where it is diagonal, the last ones of `basis`.
         x_basis: (n, p) orthonormal basis of the fixed part.
+        z: (n, levels) of each component.
         constant: What the criterion adds to `value` to be -2 log likelihood.
         scale: (K,) typical size of each G_k: gamma_k * scale_k is a variance ratio of strata.
     """
 
     kind: Criterion
     nu: int
-    residual_part: Strata | Crossed
-    determinant_part: Strata | Crossed
+    residual_part: Part
+    determinant_part: Part
     basis: Floats
-    stratum: Floats | None
+    stratum: NDArray[np.intp]
     x_basis: Floats
+    z: tuple[Floats, ...]
     constant: float
     scale: Floats
+
+    @cached_property
+    def space(self) -> tuple[Floats, Floats]:
+        """Orthonormal basis of the random effects (n, r), and each Z Z' in it (K, r, r); see `reduced`."""
+        return reduced(self.z, len(self.x_basis))
 
     @property
     def stratified(self) -> bool:
@@ -217,18 +289,19 @@ class Profiled:
 
     def data(self, y: Floats) -> Data:
         """Reduce responses (B, n)."""
+        parts = [self._data(y[first : first + _AT_ONCE]) for first in range(0, len(y), _AT_ONCE)]
+        return Data(np.concatenate([part.h for part in parts]), np.concatenate([part.s for part in parts]))
+
+    def _data(self, y: Floats) -> Data:
         rest = y - (y @ self.x_basis) @ self.x_basis.T
         rest -= (rest @ self.x_basis) @ self.x_basis.T
         h = rest @ self.basis
         outside = rest - h @ self.basis.T
-        if self.stratum is not None:
-            h = h**2 @ np.eye(self.residual_part_strata)[self.stratum.astype(int)]
+        if len(self.stratum):
+            crossed = h.shape[1] - len(self.stratum)
+            squares = h[:, crossed:] ** 2 @ np.eye(self.stratum.max() + 1)[self.stratum]
+            h = np.hstack([h[:, :crossed], squares]) if crossed else squares
         return Data(h, (outside**2).sum(axis=1))
-
-    @cached_property
-    def residual_part_strata(self) -> int:
-        """Number of strata."""
-        return self.residual_part.e.shape[1] if isinstance(self.residual_part, Strata) else 0
 
     def evaluate(self, gamma: Floats, data: Data) -> Values:
         """The criterion at gamma (B, K), without its constant."""
@@ -249,13 +322,9 @@ class Profiled:
     def values(self, gamma: Floats, data: Data) -> Floats:
         """The criterion of every response (B) at every gamma (G, K): (B, G), for a first look."""
         at, other = self._at(gamma)
-        if isinstance(at, StrataAt):
-            forms = data.h @ (1 / at.w).T
-        else:
-            forms = np.stack([((data.h @ inverse) * data.h).sum(axis=1) for inverse in at.inverse], axis=1)
-        return np.asarray(other.log + self.nu * np.log(forms + data.s[:, None]))
+        return np.asarray(other.log + self.nu * np.log(at.forms(data.h) + data.s[:, None]))
 
-    def _at(self, gamma: Floats) -> tuple[StrataAt | CrossedAt, StrataAt | CrossedAt]:
+    def _at(self, gamma: Floats) -> tuple[PartAt, PartAt]:
         """W of the residual sum of squares and of the determinant; under REML they are one, computed once."""
         at = self.residual_part.at(gamma)
         return at, at if self.determinant_part is self.residual_part else self.determinant_part.at(gamma)
@@ -277,48 +346,83 @@ def profiled(model: Model, kind: Criterion) -> Profiled:
     if n <= p:
         raise ModelError(f"{model.formula!r}: {n} runs cannot tell {p} means and an error apart; train more seeds.")
     x_basis, triangle = np.linalg.qr(x)
-    z = [component.z for component in model.components]
-    outside = [part - x_basis @ (x_basis.T @ part) for part in z]
-    basis, g = reduced(outside, n)
+    z = tuple(component.z for component in model.components)
+    z_basis, inside = _space(z, n)
+    # With A = Z_basis' X_basis, M Z_basis has the Gram matrix I - A A': 1 - s^2 along A's left singular vectors
+    left, cosines, _ = np.linalg.svd(z_basis.T @ x_basis, full_matrices=True)
+    outside = np.ones(len(left))
+    outside[: len(cosines)] -= cosines**2
+    kept = outside > _RANK
+    left, length = left[:, kept], np.sqrt(outside[kept])
+    g = _squares([length[:, None] * (left.T @ one) for one in inside], len(length))
     _refuse_unidentified(model, g, n - p)
     residual_part, rotation, stratum = _part(g)
+    basis = (z_basis - x_basis @ (x_basis.T @ z_basis)) @ ((left / length) @ rotation)
     nu, determinant_part = n - p, residual_part
     constant = 2 * float(np.log(np.abs(np.diag(triangle))).sum())
     if kind == "ML":
         nu, constant = n, 0.0
-        determinant_part = _part(reduced(z, n)[1])[0]
+        determinant_part = _part(_squares(inside, z_basis.shape[1]))[0]
     constant += nu * (1 + math.log(2 * math.pi / nu))
-    ranks = [max(int(np.linalg.matrix_rank(one, tol=_RANK * max(1.0, float(np.trace(one))))), 1) for one in g]
-    scale = np.array([float(np.trace(one)) / rank for one, rank in zip(g, ranks, strict=True)])
-    return Profiled(kind, nu, residual_part, determinant_part, basis @ rotation, stratum, x_basis, constant, scale)
+    tolerances = [_RANK * max(1.0, float(np.trace(one))) for one in g]
+    ranks = [int(np.linalg.matrix_rank(one, tol=tol, hermitian=True)) for one, tol in zip(g, tolerances, strict=True)]
+    scale = np.array([float(np.trace(one)) / max(rank, 1) for one, rank in zip(g, ranks, strict=True)])
+    return Profiled(kind, nu, residual_part, determinant_part, basis, stratum, x_basis, z, constant, scale)
 
 
 def reduced(parts: Sequence[Floats], n: int) -> tuple[Floats, Floats]:
-    """Orthonormal basis U of all columns, and G_k = (U' Z_k)(U' Z_k)'."""
-    if not parts:
-        return np.empty((n, 0)), np.empty((0, 0, 0))
-    u, singular, _ = np.linalg.svd(np.hstack(parts), full_matrices=False)
-    u = u[:, singular > _RANK * max(1.0, float(singular.max(initial=0.0)))]
-    inside = [u.T @ part for part in parts]
-    return u, np.stack([one @ one.T for one in inside])
+    """Orthonormal basis U (n, r) of the columns of all Z_k, and G_k = (U' Z_k)(U' Z_k)' (K, r, r).
+
+    Args:
+        parts: The Z_k of components: columns of one have no run in common.
+        n: Runs.
+    """
+    basis, inside = _space(parts, n)
+    return basis, _squares(inside, basis.shape[1])
 
 
-def _part(g: Floats) -> tuple[Strata | Crossed, Floats, Floats | None]:
-    """The G_k as strata where they commute, the rotation into that basis, and each direction's stratum."""
+def _space(parts: Sequence[Floats], n: int) -> tuple[Floats, list[Floats]]:
+    """U, and U' Z_k of each. Columns of the largest Z are orthogonal as they are; of others, what they add is found."""
+    basis, inside = np.empty((n, 0)), [np.empty((0, 0))] * len(parts)
+    for k in sorted(range(len(parts)), key=lambda k: parts[k].shape[1], reverse=True):
+        part, length = parts[k], np.linalg.norm(parts[k], axis=0)
+        if basis.shape[1]:
+            before = basis.T @ part
+            rest = part - basis @ before
+            rest -= basis @ (basis.T @ rest)
+            u, singular, _ = np.linalg.svd(rest, full_matrices=False)
+            u = u[:, singular > _RANK * max(1.0, float(length.max()))]
+            basis, inside[k] = np.hstack([basis, u]), np.vstack([before, u.T @ part])
+        else:
+            basis, inside[k] = part / length, np.diag(length)
+    return basis, [np.pad(one, ((0, basis.shape[1] - len(one)), (0, 0))) for one in inside]
+
+
+def _squares(parts: Sequence[Floats], size: int) -> Floats:
+    return np.stack([one @ one.T for one in parts]) if parts else np.empty((0, size, size))
+
+
+def _part(g: Floats) -> tuple[Part, Floats, NDArray[np.intp]]:
+    """The G_k as strata where they commute, the rotation into that basis, and the stratum of each of its last axes."""
     size = g.shape[1]
     # a combination with weights that no symmetry of a design can cancel
     weights = np.sqrt(np.arange(2, len(g) + 2))
     _, rotation = np.linalg.eigh(np.einsum("k,kij->ij", weights, g)) if len(g) else (None, np.eye(size))
     rotated = rotation.T @ g @ rotation if len(g) else g
     diagonal = np.diagonal(rotated, axis1=1, axis2=2) if len(g) else np.empty((0, size))
-    off = np.abs(rotated - np.eye(size) * diagonal[:, None, :]).max(initial=0.0)
+    off = np.abs(rotated - np.eye(size) * diagonal[:, None, :]).max(axis=(0, 1), initial=0.0)
     largest = float(np.abs(diagonal).max(initial=1.0))
-    if off > _COMMUTE * largest:
-        return Crossed(g), np.eye(size), None
+    mixed = off > _COMMUTE * largest
+    crossed = Crossed(rotated[:, mixed][:, :, mixed])
+    if mixed.all() and size:
+        return crossed, rotation, np.empty(0, dtype=np.intp)
+    diagonal = diagonal[:, ~mixed]
     decimals = 9 - math.ceil(math.log10(largest))
     distinct, stratum, count = np.unique(diagonal.round(decimals), axis=1, return_inverse=True, return_counts=True)
     mean = np.stack([np.bincount(stratum.ravel(), row) for row in diagonal]) / count if len(g) else distinct
-    return Strata(np.maximum(mean, 0.0), count.astype(float)), rotation, stratum.ravel().astype(float)
+    strata = Strata(np.maximum(mean, 0.0), count.astype(float))
+    order = np.argsort(~mixed, kind="stable")
+    return Split(crossed, strata) if mixed.any() else strata, rotation[:, order], stratum.ravel().astype(np.intp)
 
 
 def _refuse_unidentified(model: Model, g: Floats, free: int) -> None:

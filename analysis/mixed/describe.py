@@ -30,11 +30,13 @@ class Prediction:
 def predictions(fit: Fit) -> tuple[Prediction, ...]:
     """BLUPs (Henderson, Biometrics 31, 1975, 423-447): D Z' V^-1 (y - X beta), variance D - D Z' V^-1 Z D."""
     rows = []
-    weighted_residuals = np.linalg.solve(fit.v, fit.residuals)
+    basis, _ = fit.problem.space
+    weighted_residuals = fit.inverse @ (basis.T @ fit.residuals)
     for gamma, component in zip(fit.optimum.gamma, fit.model.components, strict=True):
-        effects = gamma * component.z.T @ weighted_residuals
-        known = component.z.T @ np.linalg.solve(fit.v, component.z)
-        variances = fit.sigma2 * (gamma - gamma**2 * np.diag(known))
+        z = basis.T @ component.z
+        effects = gamma * (z.T @ weighted_residuals)
+        known = (z * (fit.inverse @ z)).sum(axis=0)
+        variances = fit.sigma2 * (gamma - gamma**2 * known)
         rows += [
             Prediction(component.name, level, float(effect), math.sqrt(max(float(variance), 0.0)))
             for level, effect, variance in zip(component.levels, effects, variances, strict=True)

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from analysis.errors import ModelError
-from analysis.mixed.criterion import Criterion, Crossed, Profiled, profiled, reduced
+from analysis.mixed.criterion import Criterion, Crossed, Profiled, profiled
 from analysis.mixed.model import Floats, Model
 from analysis.mixed.optimise import Optimum, minimise
 
@@ -60,26 +60,22 @@ class Fit:
         return tuple(component.name for component, gamma in pairs if gamma == 0)
 
     @cached_property
-    def v(self) -> Floats:
-        """(n, n) covariance of the response, in units of the error variance."""
-        v = np.eye(len(self.model.y))
-        for gamma, component in zip(self.optimum.gamma, self.model.components, strict=True):
-            v += gamma * (component.z @ component.z.T)
-        return v
+    def inverse(self) -> Floats:
+        """(r, r) V^-1 in the random effects' space, in units of the error variance; outside it V is the identity."""
+        return np.asarray(Crossed(self.problem.space[1]).at(self.optimum.gamma[None, :]).inverse[0])
 
-    @cached_property
-    def _space(self) -> tuple[Floats, Floats]:
-        """Orthonormal basis of the random effects, small beside n, and the inverse of V in it."""
-        basis, g = reduced([component.z for component in self.model.components], len(self.model.y))
-        return basis, Crossed(g).at(self.optimum.gamma[None, :]).inverse[0]
-
-    def weighted(self, matrix: Floats) -> Floats:
-        """V^-1 times a matrix (n, m): outside the random effects' space V is I."""
-        basis, inverse = self._space
+    def parts(self, matrix: Floats) -> tuple[Floats, Floats]:
+        """A matrix (n, m) in the random effects' space (r, m), and what of it (n, m) lies outside."""
+        basis, _ = self.problem.space
         inside = basis.T @ matrix
         outside = matrix - basis @ inside
         outside -= basis @ (basis.T @ outside)
-        return np.asarray(outside + basis @ (inverse @ inside))
+        return inside, outside
+
+    def weighted(self, matrix: Floats) -> Floats:
+        """V^-1 times a matrix (n, m)."""
+        inside, outside = self.parts(matrix)
+        return np.asarray(outside + self.problem.space[0] @ (self.inverse @ inside))
 
     @cached_property
     def v_inverse_x(self) -> Floats:

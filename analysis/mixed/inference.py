@@ -117,42 +117,47 @@ class Inference:
             raise ModelError("Kenward-Roger's method needs a REML fit; fit by REML, or ask for Satterthwaite's.")
         phi, slopes, w = self.fit.covariance, self._slopes, self._expected_covariance
         inner = np.zeros_like(phi)
-        for i, (left, p_i) in enumerate(zip(self._s_inverse_g_s_inverse_x, slopes, strict=True)):
+        for i, p_i in enumerate(slopes):
             for j, p_j in enumerate(slopes):
-                q_ij = left.T @ self._g_times(j, self._s_inverse_x)
-                inner += w[i, j] * (q_ij - p_i @ phi @ p_j)
+                inner += w[i, j] * (self._curvatures[i][j] - p_i @ phi @ p_j)
         return np.asarray(phi + 2 * phi @ (inner + inner.T) / 2 @ phi)
 
-    @cached_property
-    def _s_inverse(self) -> Floats:
-        return np.asarray(self.fit.weighted(np.eye(len(self.fit.model.y))) / self.fit.sigma2)
+    # Everything below is made in the random effects' space, of r dimensions, where S^-1 is `fit.inverse` / sigma^2 and
+    # the error's G is the identity. Outside it S^-1 is the identity / sigma^2, and of all G only the error's is there.
 
     @cached_property
-    def _s_inverse_x(self) -> Floats:
-        return np.asarray(self.fit.v_inverse_x / self.fit.sigma2)
-
-    def _g_times(self, index: int, matrix: Floats) -> Floats:
-        """G_i times a matrix; the last G is the error's identity."""
-        components = self.fit.model.components
-        if index == len(components):
-            return matrix
-        z = components[index].z
-        return np.asarray(z @ (z.T @ matrix))
+    def _g(self) -> list[Floats]:
+        """(r, r) each G in the random effects' space, the error's last."""
+        _, g = self.fit.problem.space
+        return [*g, np.eye(len(self.fit.inverse))]
 
     @cached_property
     def _s_inverse_g(self) -> list[Floats]:
-        count = len(self.fit.model.components)
-        return [self._g_times(i, self._s_inverse).T for i in range(count + 1)]
+        return [self.fit.inverse @ one / self.fit.sigma2 for one in self._g]
 
     @cached_property
-    def _s_inverse_g_s_inverse_x(self) -> list[Floats]:
-        """S^-1 G_i S^-1 X."""
-        return [product @ self._s_inverse_x for product in self._s_inverse_g]
+    def _x(self) -> tuple[Floats, Floats]:
+        """S^-1 X in the random effects' space (r, p); and X' S^-2 X of what of X lies outside it (p, p)."""
+        inside, outside = self.fit.parts(self.fit.model.x)
+        return self.fit.inverse @ inside / self.fit.sigma2, outside.T @ outside / self.fit.sigma2**2
 
     @cached_property
     def _slopes(self) -> list[Floats]:
         """P_i: the derivative of X' S^-1 X with respect to each variance."""
-        return [-self.fit.model.x.T @ product for product in self._s_inverse_g_s_inverse_x]
+        inside, outside = self._x
+        slopes = [-inside.T @ one @ inside for one in self._g]
+        slopes[-1] -= outside
+        return slopes
+
+    @cached_property
+    def _curvatures(self) -> list[list[Floats]]:
+        """Q_ij."""
+        inside, outside = self._x
+        g_s_inverse_x = [one @ inside for one in self._g]
+        weighted = [self.fit.inverse @ one / self.fit.sigma2 for one in g_s_inverse_x]
+        found = [[left.T @ right for right in weighted] for left in g_s_inverse_x]
+        found[-1][-1] += outside / self.fit.sigma2
+        return found
 
     @cached_property
     def _covariance_slopes(self) -> list[Floats]:
@@ -163,38 +168,39 @@ class Inference:
     def _traces(self) -> Floats:
         """tr(S^-1 G_i S^-1 G_j)."""
         products = self._s_inverse_g
-        return np.array([[float((one * other.T).sum()) for other in products] for one in products])
+        traces = np.array([[float((one * other.T).sum()) for other in products] for one in products])
+        traces[-1, -1] += (len(self.fit.model.y) - len(self.fit.inverse)) / self.fit.sigma2**2
+        return traces
+
+    @cached_property
+    def _information(self) -> Floats:
+        """tr(P G_i P G_j), P = S^-1 - S^-1 X Phi X' S^-1: twice the expected REML information of the variances."""
+        phi, slopes, information = self.fit.covariance, self._slopes, self._traces.copy()
+        for i, row in enumerate(self._curvatures):
+            for j, q_ij in enumerate(row):
+                information[i, j] += float(-2 * (phi * q_ij.T).sum() + ((phi @ slopes[i]) * (phi @ slopes[j]).T).sum())
+        return information
 
     @cached_property
     def _expected_covariance(self) -> Floats:
         """W: the inverse expected REML information of the variances."""
-        phi, slopes = self.fit.covariance, self._slopes
-        information = self._traces.copy()
-        for i, left in enumerate(self._s_inverse_g_s_inverse_x):
-            for j in range(len(slopes)):
-                q_ij = left.T @ self._g_times(j, self._s_inverse_x)
-                information[i, j] += float(-2 * (phi * q_ij.T).sum() + ((phi @ slopes[i]) * (phi @ slopes[j]).T).sum())
-        return 2 * _inverse(information)
+        return 2 * _inverse(self._information)
 
     @cached_property
     def _observed_covariance(self) -> Floats:
         """Twice the inverse Hessian of -2 log likelihood over the variances off the boundary and the error's."""
         fit = self.fit
-        products, phi, x = self._s_inverse_g, fit.covariance, fit.model.x
-        projection = self._s_inverse - self._s_inverse_x @ phi @ self._s_inverse_x.T
-        py = self._s_inverse @ fit.residuals
-        slopes = [self._g_times(i, py) for i in range(len(products))]
-        if fit.criterion == "REML":
-            pg = [product - self._s_inverse_x @ phi @ (x.T @ product) for product in products]
-        else:
-            pg = products
-        size = len(products)
-        hessian = np.array(
-            [
-                [-float((pg[i] * pg[j].T).sum()) + 2 * float(slopes[i] @ projection @ slopes[j]) for j in range(size)]
-                for i in range(size)
-            ]
-        )
+        inside, outside = fit.parts(fit.residuals[:, None])
+        py = fit.inverse @ inside[:, 0] / fit.sigma2
+        g_py = np.stack(
+            [one @ py for one in self._g], axis=1
+        )  # G_i P y; outside it is the error's, residuals / sigma^2
+        hessian = 2 * g_py.T @ fit.inverse @ g_py / fit.sigma2
+        x_g_py = self._x[0].T @ g_py
+        x_g_py[:, -1] += fit.model.x.T @ outside[:, 0] / fit.sigma2**2
+        hessian[-1, -1] += 2 * float((outside**2).sum()) / fit.sigma2**3
+        hessian -= 2 * x_g_py.T @ fit.covariance @ x_g_py
+        hessian -= self._information if fit.criterion == "REML" else self._traces
         active = np.flatnonzero([*(fit.optimum.gamma > 0), True])
         full = np.zeros_like(hessian)
         full[np.ix_(active, active)] = 2 * _inverse(hessian[np.ix_(active, active)])

@@ -131,8 +131,9 @@ def _check_sizes(rows: list[Row], source: str) -> None:
 def _check_repeats(runs: pd.DataFrame, source: str) -> None:
     # seconds and latencies may differ: a record may be timed once or carried over
     same_in_all_stages = (*MEASURED, *own_columns(runs), *SIZES, "test_openings", "run_id", "spec_sha256", *DIGESTS)
-    for _, same in runs.groupby(list(RUN_KEY), dropna=False, sort=False):
-        for column in same_in_all_stages if len(same) > 1 else ():
+    repeated = runs[runs.duplicated(list(RUN_KEY), keep=False)]
+    for _, same in repeated.groupby(list(RUN_KEY), dropna=False, sort=False):
+        for column in same_in_all_stages:
             given = same[column][same[column].notna() & (same[column] != "")]
             odd = given.index[given != given.iloc[0]] if len(given) else []
             if len(odd):

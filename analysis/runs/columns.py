@@ -91,6 +91,8 @@ def cell_label(teacher: str, student: str, method: str) -> str:
 
 def text_of(value: object) -> str:
     """A cell as a CSV file would hold it, without outer spaces; "" if it is empty."""
+    if isinstance(value, str):  # most cells; to ask pandas takes longer than all the rest
+        return value.strip()
     if isinstance(value, bool):
         return str(value).lower()
     return "" if pd.isna(value) else str(value).strip()  # type: ignore[call-overload]  # a cell holds one scalar
@@ -119,7 +121,11 @@ def parse_column(texts: Sequence[str], column: Column, source: str) -> list[Any]
     """
     if column.high == 1:
         _refuse_percent(texts, column, source)
-    return [_parse(text, column, source, row) for row, text in enumerate(texts)]
+    parsed: dict[str, Any] = {}  # most columns repeat a few values
+    for row, text in enumerate(texts):
+        if text not in parsed:
+            parsed[text] = _parse(text, column, source, row)
+    return [parsed[text] for text in texts]
 
 
 def _refuse_percent(texts: Sequence[str], column: Column, source: str) -> None:

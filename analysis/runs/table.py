@@ -76,7 +76,7 @@ def check_runs(frame: pd.DataFrame, source: str, metric: Metric = ACCURACY) -> p
     typed: dict[str, Any] = {}
     for column in schema:
         name = written.get(column.name)
-        texts = [text_of(value) for value in frame[name]] if name else [""] * len(frame)
+        texts = [text_of(value) for value in frame[name].tolist()] if name else [""] * len(frame)
         if column.name == "stage" and not name:
             texts = ["final"] * len(frame)
         if column.name == "teacher" and not name:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from statistics import median
 
 import numpy as np
@@ -49,6 +50,8 @@ def _in_log_error(a: pd.Series[float]) -> pd.Series[float]:
 SCALES = {"pp": _in_pp, "log-odds": _in_log_odds, "log error": _in_log_error}
 SELECTED = "selected"
 CHOICES = ("metric", "scale", "seeds", "teachers", "hyperparameters", "model", "df_method")
+MOST_LEFT_OUT = 20  # times that some seeds are left out: each alone would take time in the square of their number
+MOST_TOLD = 3  # seeds left out that are named one by one
 _ALPHA = 1 - LEVEL
 _RANDOM = {
     "mixed": "",
@@ -69,6 +72,11 @@ class _Data:
     frame: pd.DataFrame
     methods: tuple[str, ...]
     siblings: int
+
+    @property
+    def rows(self) -> tuple[str, str, str]:
+        """Which rows these are; metric and scale only change their response."""
+        return self.seeds, self.teachers, self.hyperparameters
 
 
 @dataclass(frozen=True)
@@ -141,15 +149,18 @@ def specifications(
     if layout.pair is None or not layout.methods:
         return ()
     found: list[Specification] = []
-    designs: dict[tuple[str, ...], _Design | None] = {}
-    for data in _datasets(runs, layout, metric):
-        for model, answers in _ways(data, layout.pair, designs, generator):
-            found += _rows(data, model, answers)
+    for _, same_rows in groupby(_datasets(runs, layout, metric), lambda data: data.rows):
+        designs: dict[
+            str, _Design | None
+        ] = {}  # by model, and only until the rows change: of many seeds they are large
+        for data in same_rows:
+            for model, answers in _ways(data, layout.pair, designs, generator):
+                found += _rows(data, model, answers)
     return tuple(found)
 
 
 def _datasets(runs: pd.DataFrame, layout: Layout, metric: Metric) -> Iterator[_Data]:
-    """Every choice of rows: all rules, scales, seeds and teachers crossed; then single seeds and teachers left out."""
+    """Every choice of rows: seeds, teachers, rules and scales crossed; then some seeds and single teachers left out."""
     final = runs[runs["stage"] == "final"].reset_index(drop=True)
     others = [rule for rule in ACCURACIES if rule != metric.name] if metric.name in ACCURACIES else []
     rules = [rule for rule in (metric.name, *others) if final[rule].notna().all()]
@@ -158,18 +169,25 @@ def _datasets(runs: pd.DataFrame, layout: Layout, metric: Metric) -> Iterator[_D
     seeds = [()] + ([tuple(chosen)] if chosen and len(all_seeds) - len(chosen) > 1 else [])
     taught = ["all", *(["shared"] if layout.shared_teachers else [])]
     crossed = [
-        (rule, scale, without, teachers)
-        for rule in rules
-        for scale in SCALES
+        (without, teachers, rule, scale)
         for without in seeds
         for teachers in taught
+        for rule in rules
+        for scale in SCALES
     ]
-    single = [(seed,) for seed in all_seeds if len(all_seeds) > 2 and (seed,) not in seeds]  # noqa: PLR2004 - two must be left
-    crossed += [(rules[0], "pp", without, "all") for without in single]
-    crossed += [(rules[0], "pp", (), f"without {teacher}") for teacher in all_teachers if len(all_teachers) > 1]
-    for rule, scale, without, teachers in crossed:
+    crossed += [(without, "all", rules[0], "pp") for without in _left_out(all_seeds) if without not in seeds]
+    crossed += [((), f"without {teacher}", rules[0], "pp") for teacher in all_teachers if len(all_teachers) > 1]
+    for without, teachers, rule, scale in crossed:
         yield _selected(final, layout, Metric(rule, metric.higher_is_better), scale, without, teachers)
     yield from _common_settings(runs, final, layout, Metric(rules[0], metric.higher_is_better))
+
+
+def _left_out(seeds: Sequence[int]) -> list[tuple[int, ...]]:
+    """Seeds to leave out in turn: each by itself, or of many a twentieth of them, neighbours by number."""
+    if len(seeds) <= 2:  # noqa: PLR2004 - two must be left
+        return []
+    parts = min(len(seeds), MOST_LEFT_OUT)
+    return [tuple(seeds[len(seeds) * i // parts : len(seeds) * (i + 1) // parts]) for i in range(parts)]
 
 
 def _selected(
@@ -188,7 +206,8 @@ def _selected(
     students = frame.groupby("method", observed=True)["student"].nunique()
     complete = {method for method, count in students.items() if count == len(pair)}
     methods = tuple(method for method in layout.methods if {method, BASELINE} <= complete)
-    seeds = f"without {', '.join(map(str, without))}" if without else "all"
+    told = ", ".join(map(str, without)) if len(without) <= MOST_TOLD else f"{without[0]} to {without[-1]}"
+    seeds = f"without {told}" if without else "all"
     return _Data(rule.name, scale, seeds, teachers, SELECTED, frame, methods, len(layout.methods))
 
 
@@ -210,18 +229,16 @@ def _common_settings(runs: pd.DataFrame, final: pd.DataFrame, layout: Layout, ru
 
 
 def _ways(
-    data: _Data, pair: tuple[str, str], designs: dict[tuple[str, ...], _Design | None], generator: np.random.Generator
+    data: _Data, pair: tuple[str, str], designs: dict[str, _Design | None], generator: np.random.Generator
 ) -> Iterator[tuple[str, Mapping[str, _Answer | None]]]:
     """Every model and df method on one set of rows: its name, and an answer for each distillation method."""
     if not data.methods or not np.isfinite(data.frame["y"]).all():
         return
-    place = (data.seeds, data.teachers, data.hyperparameters)
 
     def fitted(name: str, formula: str, frame: pd.DataFrame) -> _Settled | None:
-        key = (*place, name)
-        if key not in designs:
-            designs[key] = _design(formula, frame)
-        design = designs[key]
+        if name not in designs:
+            designs[name] = _design(formula, frame)
+        design = designs[name]
         return _settled(design, frame["y"].to_numpy()) if design else None
 
     gains = gain_frame(data.frame) if data.hyperparameters == SELECTED else None

@@ -9,6 +9,7 @@ STUDENTS, METHODS = ("resnet18", "resnet34"), ("none", "feature", "logit")
 STUDY = "acc_pct ~ student * method + (1 | student:seed)"
 CROSSED = "acc_pct ~ method + (1 | teacher) + (1 | seed)"
 GATED = "acc_pct ~ student * method + (1 | student:seed) + (0 + kd | teacher)"
+SPLIT = "acc_pct ~ student * method + (1 | student:seed) + (0 + kd | checkpoint:student/method)"
 
 
 def study(generator: np.random.Generator, *, seeds: int = 5, sd_seed: float = 0.1, sd: float = 0.1) -> pd.DataFrame:
@@ -50,3 +51,21 @@ def gated(generator: np.random.Generator, *, sds: tuple[float, float] = (0.2, 0.
     effects = dict(zip(["alone", *"abc"], [0.0, *(sds[1] * generator.normal(size=3))], strict=True))
     table["acc_pct"] += table["teacher"].map(effects) + sd * generator.normal(size=len(table))
     return table
+
+
+def split(generator: np.random.Generator, *, seeds: int = 5) -> pd.DataFrame:
+    """Baselines and the runs that learn from one of four checkpoints; two of these teach by one method alone.
+
+    One run is missing. There its seed and its checkpoint cross; all else has strata.
+    """
+    taught = [*(("feature", name) for name in "abc"), *(("logit", name) for name in "abd")]
+    cells = [("none", "alone"), *taught]
+    rows = [(student, *cell, seed) for student in STUDENTS for cell in cells for seed in range(seeds)]
+    table = pd.DataFrame(rows, columns=["student", "method", "checkpoint", "seed"])
+    table["method"] = pd.Categorical(table["method"], METHODS)
+    table["kd"] = (table["method"] != "none").astype(int)
+    table["acc_pct"] = 95 + 0.1 * generator.normal(size=len(rows))
+    for group, gate in ((["seed"], 1), (["checkpoint"], table["kd"]), (["checkpoint", "method"], table["kd"])):
+        place = table.groupby(["student", *group], observed=True).ngroup()
+        table["acc_pct"] += gate * (0.4 * generator.normal(size=len(rows)))[place]
+    return table.iloc[:-1]

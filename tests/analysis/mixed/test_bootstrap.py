@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import brute_force
 import numpy as np
 import pytest
 from designs import CROSSED, STUDY, crossed, gated, study
@@ -25,12 +26,12 @@ def table() -> object:
     return study(np.random.default_rng(20))
 
 
-@pytest.mark.parametrize("name", ["strata", "crossed", "gated", "plain"])
+@pytest.mark.parametrize("name", ["strata", "crossed", "gated", "split", "plain"])
 def test_draws_have_the_model_s_mean_and_covariance(fits: dict[str, Fit], name: str) -> None:
     """Over 20,000 draws: mean within 5 standard errors everywhere, covariance within 5 of its own."""
     found, draws = fits[name], 20_000
     y = simulate(found, draws, np.random.default_rng(0))
-    v = found.sigma2 * found.v
+    v = brute_force.covariance(found.model, np.array(list(found.variances.values())))
     sds = np.sqrt(np.diag(v))
     assert (np.abs(y.mean(axis=0) - found.fitted) < 5 * sds / math.sqrt(draws)).all()
     # the variance of a sample covariance of normal values is (v_ii v_jj + v_ij^2) / B
@@ -39,7 +40,7 @@ def test_draws_have_the_model_s_mean_and_covariance(fits: dict[str, Fit], name: 
 
 
 @pytest.mark.parametrize("kind", ["REML", "ML"])
-@pytest.mark.parametrize("name", ["strata", "crossed", "gated", "plain"])
+@pytest.mark.parametrize("name", ["strata", "crossed", "gated", "split", "plain"])
 def test_a_batch_of_fits_is_fit_after_fit(
     fits: dict[str, Fit], monkeypatch: pytest.MonkeyPatch, name: str, kind: Criterion
 ) -> None:
@@ -58,7 +59,7 @@ def test_a_batch_of_fits_is_fit_after_fit(
 
 def test_least_squares_serve_where_they_are_best(models: dict[str, Model]) -> None:
     """In a balanced design the estimates do not depend on the ratios; in an unbalanced one they do."""
-    for name, free in (("strata", True), ("crossed", False), ("gated", False)):
+    for name, free in (("strata", True), ("crossed", False), ("gated", False), ("split", False)):
         model = models[name]
         small, large = (np.full((1, len(model.components)), ratio) for ratio in (0.1, 10.0))
         differs = np.abs(fixed_effects(model, model.y[None], small) - fixed_effects(model, model.y[None], large)).max()

@@ -8,12 +8,13 @@ import brute_force
 import numpy as np
 import pytest
 from designs import CROSSED, STUDY, crossed, study
+from scipy.linalg import block_diag
 
 from analysis.errors import ModelError, UnidentifiedError
-from analysis.mixed.criterion import Criterion, Crossed, Data, Strata, profiled
-from analysis.mixed.model import Model, build
+from analysis.mixed.criterion import Criterion, Crossed, Data, Profiled, Split, Strata, profiled
+from analysis.mixed.model import Floats, Model, build
 
-DESIGNS = ("strata", "crossed", "gated", "plain")
+DESIGNS = ("strata", "crossed", "gated", "split", "plain")
 KINDS: tuple[Criterion, ...] = ("REML", "ML")
 
 
@@ -48,7 +49,7 @@ def test_it_is_minus_2_log_likelihood(models: dict[str, Model], design: str, kin
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("design", DESIGNS[:3])
+@pytest.mark.parametrize("design", DESIGNS[:4])
 def test_slopes_and_curvature_are_exact(models: dict[str, Model], design: str, kind: Criterion) -> None:
     """Gradient and Hessian are the differences of the criterion and of the gradient."""
     model = models[design]
@@ -80,6 +81,45 @@ def test_balance_is_recognised(models: dict[str, Model]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_what_is_balanced_is_strata_beside_what_is_not(models: dict[str, Model], kind: Criterion) -> None:
+    """Differences of seeds that have all their 7 runs are a stratum: 5 seeds of one student, 4 of the other."""
+    part = profiled(models["split"], kind).determinant_part
+    assert isinstance(part, Split)
+    seeds = [
+        count for e, count in zip(part.strata.e.T, part.strata.count, strict=True) if e == pytest.approx([7, 0, 0])
+    ]
+    assert seeds == [4 + 3]
+    # of 5 seeds and 6 taught cells a student; REML is without the 3 means, and in ML the means cross
+    assert (part.crossed.g.shape[1], part.strata.count.sum()) == ((8, 14) if kind == "ML" else (3, 13))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_blocks_are_the_whole(models: dict[str, Model], kind: Criterion) -> None:
+    """Criterion, gradient and curvature with some strata are those without any."""
+    model = models["split"]
+    gamma = ratios(model)
+    quick, data = repeated(model, kind, len(gamma))
+    dense = {}
+    for name in ("residual_part", "determinant_part"):
+        part = getattr(quick, name)
+        strata = np.repeat(part.strata.e, part.strata.count.astype(int), axis=1)
+        dense[name] = Crossed(
+            np.stack([block_diag(g, np.diag(e)) for g, e in zip(part.crossed.g, strata, strict=True)])
+        )
+    slow = replace(quick, stratum=np.empty(0, dtype=np.intp), basis=_by_stratum(quick), **dense)
+    one, other = quick.evaluate(gamma, data), slow.evaluate(gamma, slow.data(np.tile(model.y, (len(gamma), 1))))
+    assert other.value == pytest.approx(one.value, abs=1e-9)
+    assert other.gradient == pytest.approx(one.gradient, abs=1e-9, rel=1e-9)
+    assert other.hessian == pytest.approx(one.hessian, abs=1e-9, rel=1e-9)
+
+
+def _by_stratum(problem: Profiled) -> Floats:
+    """The basis with the directions of one stratum beside each other, as `Strata` counts them."""
+    crossed = problem.basis.shape[1] - len(problem.stratum)
+    return problem.basis[:, [*range(crossed), *(crossed + np.argsort(problem.stratum, kind="stable"))]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_both_forms_agree(models: dict[str, Model], kind: Criterion) -> None:
     """Strata are a quicker way to the same numbers: the general form gives them too."""
     model = models["strata"]
@@ -91,7 +131,7 @@ def test_both_forms_agree(models: dict[str, Model], kind: Criterion) -> None:
         "residual_part": np.diag(np.full(8, 3.0)),
         "determinant_part": np.diag(np.full(10 if kind == "ML" else 8, 3.0)),
     }
-    slow = replace(quick, stratum=None, **{name: Crossed(w[None]) for name, w in full.items()})
+    slow = replace(quick, stratum=np.empty(0, dtype=np.intp), **{name: Crossed(w[None]) for name, w in full.items()})
     rest = slow.data(np.tile(model.y, (len(gamma), 1)))
     one, other = quick.evaluate(gamma, data), slow.evaluate(gamma, rest)
     assert other.value == pytest.approx(one.value, abs=1e-9)
@@ -99,7 +139,7 @@ def test_both_forms_agree(models: dict[str, Model], kind: Criterion) -> None:
     assert other.hessian == pytest.approx(one.hessian, abs=1e-9, rel=1e-9)
 
 
-@pytest.mark.parametrize("design", DESIGNS[:3])
+@pytest.mark.parametrize("design", DESIGNS[:4])
 def test_many_responses_are_as_one(models: dict[str, Model], design: str) -> None:
     """A batch's criterion is each response's, and the first look over a grid is the criterion."""
     model = models[design]

@@ -13,7 +13,7 @@ from analysis.mixed.fit import Fit, fit
 from analysis.mixed.model import build
 
 
-@pytest.mark.parametrize("name", ["strata", "crossed", "gated"])
+@pytest.mark.parametrize("name", ["strata", "crossed", "gated", "split"])
 def test_predictions_solve_the_mixed_model_equations(fits: dict[str, Fit], name: str) -> None:
     """Henderson's equations give the same effects; their inverse, the conditional variances."""
     found = fits[name]

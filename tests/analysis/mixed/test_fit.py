@@ -13,7 +13,7 @@ from analysis.mixed.criterion import Criterion, profiled
 from analysis.mixed.fit import Fit, fit, fit_prepared
 from analysis.mixed.model import Model, build
 
-DESIGNS = ("strata", "crossed", "gated", "plain")
+DESIGNS = ("strata", "crossed", "gated", "split", "plain")
 
 
 @pytest.mark.parametrize("kind", ["REML", "ML"])
@@ -25,7 +25,8 @@ def test_estimates_are_generalised_least_squares(models: dict[str, Model], name:
     beta, covariance = brute_force.least_squares(models[name], variances)
     assert found.beta == pytest.approx(beta, abs=1e-9)
     assert found.covariance == pytest.approx(covariance, rel=1e-8, abs=1e-12)
-    assert found.v * found.sigma2 == pytest.approx(brute_force.covariance(models[name], variances), abs=1e-12)
+    inverse = np.linalg.inv(brute_force.covariance(models[name], variances))
+    assert found.weighted(np.eye(len(inverse))) / found.sigma2 == pytest.approx(inverse, rel=1e-9, abs=1e-9)
     assert found.minus_2_log_likelihood == pytest.approx(
         brute_force.minus_2_log_likelihood(models[name], variances, kind), abs=1e-7
     )

@@ -20,7 +20,7 @@ from analysis.mixed.inference import DfMethod, Inference
 from analysis.mixed.model import Floats, Model, build
 
 METHODS: tuple[DfMethod, ...] = ("kenward-roger", "satterthwaite", "residual")
-DESIGNS = ("strata", "crossed", "gated")
+DESIGNS = ("strata", "crossed", "gated", "split")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -176,7 +176,7 @@ def test_a_balanced_design_keeps_its_covariance(fits: dict[str, Fit]) -> None:
         assert joint.f == pytest.approx(inference.joint(rows, "normal").f)
 
 
-@pytest.mark.parametrize("name", ["crossed", "gated"])
+@pytest.mark.parametrize("name", ["crossed", "gated", "split"])
 def test_an_unbalanced_design_pays_for_its_variances(fits: dict[str, Fit], name: str) -> None:
     """Kenward-Roger's standard errors are not smaller than the model's."""
     found = fits[name]

@@ -23,7 +23,7 @@ def strata(e: list[float], count: list[float], nu: int) -> Profiled:
     """A criterion of one component, given by its strata."""
     part = Strata(np.array([e]), np.array(count))
     scale = np.array([float(np.dot(e, count) / np.sum(count))])
-    return Profiled("REML", nu, part, part, np.empty((0, 0)), None, np.empty((0, 0)), 0.0, scale)
+    return Profiled("REML", nu, part, part, np.empty((0, 0)), np.empty(0, int), np.empty((0, 0)), (), 0.0, scale)
 
 
 # Two strata that contradict each other: the one that feels the component less has by far the larger sum of squares.
@@ -156,7 +156,7 @@ def test_the_boundary_is_where_the_slope_says_so() -> None:
 
 
 @pytest.mark.parametrize("kind", ["REML", "ML"])
-@pytest.mark.parametrize("name", ["strata", "crossed", "gated"])
+@pytest.mark.parametrize("name", ["strata", "crossed", "gated", "split"])
 def test_many_at_once_is_one_by_one(models: dict[str, Model], name: str, kind: Criterion) -> None:
     """A batch with two starts reaches what eight starts reach, response by response, on both forms of the criterion."""
     model = models[name]
@@ -205,7 +205,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("factor", WRONG.values(), ids=WRONG.keys())
-@pytest.mark.parametrize("name", ["strata", "crossed", "gated"])
+@pytest.mark.parametrize("name", ["strata", "crossed", "gated", "split"])
 def test_a_point_beside_the_minimum_is_called_what_it_is(
     models: dict[str, Model], monkeypatch: pytest.MonkeyPatch, name: str, factor: float
 ) -> None:

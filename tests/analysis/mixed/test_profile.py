@@ -40,7 +40,9 @@ def test_the_error_s_interval_has_a_closed_form(models: dict[str, Model], kind: 
         assert end != sd
 
 
-@pytest.mark.parametrize(("name", "kind"), [("strata", "REML"), ("strata", "ML"), ("crossed", "REML"), ("gated", "ML")])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("strata", "REML"), ("strata", "ML"), ("crossed", "REML"), ("gated", "ML"), ("split", "REML")]
+)
 def test_at_the_ends_of_an_sd_the_likelihood_has_fallen_by_the_quantile(
     models: dict[str, Model], name: str, kind: Criterion
 ) -> None:
@@ -108,7 +110,7 @@ def test_a_singular_component_s_interval_starts_at_zero(fits: dict[str, Fit]) ->
     assert not fits["strata"].singular
 
 
-@pytest.mark.parametrize("name", ["strata", "gated"])
+@pytest.mark.parametrize("name", ["strata", "gated", "split"])
 def test_a_higher_level_reaches_further(fits: dict[str, Fit], name: str) -> None:
     """A 99% interval holds the 90% one, which holds the estimate."""
     found = fits[name]

@@ -293,6 +293,29 @@ def test_two_seeds_are_not_left_out(simulated: Simulated) -> None:
     assert {row.seeds for row in specify(simulated(draw=1, seeds=2))} == {"all"}
 
 
+def test_of_many_seeds_some_are_left_out_together(simulated: Simulated, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In turn, each once: time would grow with the square of the seeds."""
+    monkeypatch.setattr(multiverse, "MOST_LEFT_OUT", 3)
+    runs = simulated(pairs=[("t", "resnet18"), ("t", "resnet34")], methods=["mine"], seeds=9, draw=1)
+    first = min(runs["seed"])
+    runs.loc[runs["seed"] == first + 8, "seed"] = first + 90
+    curve = specify(runs)
+    assert {row.seeds for row in curve} == {
+        "all",
+        f"without {first}, {first + 1}, {first + 2}",
+        f"without {first + 3}, {first + 4}, {first + 5}",
+        f"without {first + 6}, {first + 7}, {first + 90}",
+    }
+    mixed = {row.seeds: row for row in curve if (row.model, row.df_method) == ("least squares", "residual")}
+    assert {row.seeds: row.n for row in mixed.values()} == {seeds: 4 * (9 if seeds == "all" else 6) for seeds in mixed}
+    monkeypatch.setattr(multiverse, "MOST_LEFT_OUT", 2)
+    assert {row.seeds for row in specify(runs)} == {
+        "all",
+        f"without {first} to {first + 3}",
+        f"without {first + 4} to {first + 90}",
+    }
+
+
 def test_support_is_an_interval_above_zero(curve: tuple[Specification, ...]) -> None:
     """Before and after Holm's correction; a permutation test has its p alone."""
     for row in curve:
