@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from analysis.errors import ModelError
-from analysis.mixed.criterion import Criterion, Crossed, profiled, reduced
+from analysis.mixed.criterion import Criterion, Crossed, profiled
 from analysis.mixed.fit import Fit, fit
 from analysis.mixed.model import Floats, Model
 from analysis.mixed.optimise import minimise_all
@@ -58,7 +58,7 @@ def fixed_effects(model: Model, y: Floats, gamma: Floats) -> Floats:
     least_squares = np.linalg.pinv(model.x)
     start = y @ least_squares.T
     rest = y - start @ model.x.T
-    basis, g = reduced([component.z for component in model.components], len(model.x))
+    basis, g = model.space.basis, model.space.g
     inside = basis.T @ model.x
     # where each Z Z' maps the fixed part into itself, least squares is best for every gamma (Zyskind, 1967)
     mapped = np.hstack([basis @ (one @ inside) for one in g]) if len(g) else np.zeros((len(model.x), 1))

@@ -22,7 +22,6 @@ nothing of checkpoints), that part has strata, and W proper is as small as the r
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -32,11 +31,11 @@ from numpy.typing import NDArray
 
 from analysis.errors import ModelError, UnidentifiedError
 from analysis.mixed.model import Floats, Model
+from analysis.mixed.space import RANK, squares
 
 Criterion = Literal["REML", "ML"]
 
 _AT_ONCE = 1000  # responses that are reduced at once: each takes as much memory as there are runs, several times over
-_RANK = 1e-10  # singular values this small, relative to the largest, are rounding
 _COMMUTE = 1e-9  # entries off the diagonal this small, relative to the matrix, are rounding
 _IDENTIFIED = 1e-8  # smallest eigenvalue of the components' correlation matrix that still tells them apart
 
@@ -261,7 +260,6 @@ class Profiled:
         basis: (n, r) U, rotated so that `residual_part` is diagonal where it can be, with the other directions first.
         stratum: Stratum of each direction where it is diagonal, the last ones of `basis`.
         x_basis: (n, p) orthonormal basis of the fixed part.
-        z: (n, levels) of each component.
         constant: What the criterion adds to `value` to be -2 log likelihood.
         scale: (K,) typical size of each G_k: gamma_k * scale_k is a variance ratio of strata.
     """
@@ -273,14 +271,8 @@ class Profiled:
     basis: Floats
     stratum: NDArray[np.intp]
     x_basis: Floats
-    z: tuple[Floats, ...]
     constant: float
     scale: Floats
-
-    @cached_property
-    def space(self) -> tuple[Floats, Floats]:
-        """Orthonormal basis of the random effects (n, r), and each Z Z' in it (K, r, r); see `reduced`."""
-        return reduced(self.z, len(self.x_basis))
 
     @property
     def stratified(self) -> bool:
@@ -346,60 +338,27 @@ def profiled(model: Model, kind: Criterion) -> Profiled:
     if n <= p:
         raise ModelError(f"{model.formula!r}: {n} runs cannot tell {p} means and an error apart; train more seeds.")
     x_basis, triangle = np.linalg.qr(x)
-    z = tuple(component.z for component in model.components)
-    z_basis, inside = _space(z, n)
-    # With A = Z_basis' X_basis, M Z_basis has the Gram matrix I - A A': 1 - s^2 along A's left singular vectors
-    left, cosines, _ = np.linalg.svd(z_basis.T @ x_basis, full_matrices=True)
+    space = model.space
+    # Of the space's basis U, M U has the Gram matrix I - A A' with A = U' X: 1 - s^2 along A's left singular vectors
+    left, cosines, _ = np.linalg.svd(space.basis.T @ x_basis, full_matrices=True)
     outside = np.ones(len(left))
     outside[: len(cosines)] -= cosines**2
-    kept = outside > _RANK
+    kept = outside > RANK
     left, length = left[:, kept], np.sqrt(outside[kept])
-    g = _squares([length[:, None] * (left.T @ one) for one in inside], len(length))
+    g = squares([length[:, None] * (left.T @ one) for one in space.inside], len(length))
     _refuse_unidentified(model, g, n - p)
     residual_part, rotation, stratum = _part(g)
-    basis = (z_basis - x_basis @ (x_basis.T @ z_basis)) @ ((left / length) @ rotation)
+    basis = (space.basis - x_basis @ (x_basis.T @ space.basis)) @ ((left / length) @ rotation)
     nu, determinant_part = n - p, residual_part
     constant = 2 * float(np.log(np.abs(np.diag(triangle))).sum())
     if kind == "ML":
         nu, constant = n, 0.0
-        determinant_part = _part(_squares(inside, z_basis.shape[1]))[0]
+        determinant_part = _part(space.g)[0]
     constant += nu * (1 + math.log(2 * math.pi / nu))
-    tolerances = [_RANK * max(1.0, float(np.trace(one))) for one in g]
+    tolerances = [RANK * max(1.0, float(np.trace(one))) for one in g]
     ranks = [int(np.linalg.matrix_rank(one, tol=tol, hermitian=True)) for one, tol in zip(g, tolerances, strict=True)]
     scale = np.array([float(np.trace(one)) / max(rank, 1) for one, rank in zip(g, ranks, strict=True)])
-    return Profiled(kind, nu, residual_part, determinant_part, basis, stratum, x_basis, z, constant, scale)
-
-
-def reduced(parts: Sequence[Floats], n: int) -> tuple[Floats, Floats]:
-    """Orthonormal basis U (n, r) of the columns of all Z_k, and G_k = (U' Z_k)(U' Z_k)' (K, r, r).
-
-    Args:
-        parts: The Z_k of components: columns of one have no run in common.
-        n: Runs.
-    """
-    basis, inside = _space(parts, n)
-    return basis, _squares(inside, basis.shape[1])
-
-
-def _space(parts: Sequence[Floats], n: int) -> tuple[Floats, list[Floats]]:
-    """U, and U' Z_k of each. Columns of the largest Z are orthogonal as they are; of others, what they add is found."""
-    basis, inside = np.empty((n, 0)), [np.empty((0, 0))] * len(parts)
-    for k in sorted(range(len(parts)), key=lambda k: parts[k].shape[1], reverse=True):
-        part, length = parts[k], np.linalg.norm(parts[k], axis=0)
-        if basis.shape[1]:
-            before = basis.T @ part
-            rest = part - basis @ before
-            rest -= basis @ (basis.T @ rest)
-            u, singular, _ = np.linalg.svd(rest, full_matrices=False)
-            u = u[:, singular > _RANK * max(1.0, float(length.max()))]
-            basis, inside[k] = np.hstack([basis, u]), np.vstack([before, u.T @ part])
-        else:
-            basis, inside[k] = part / length, np.diag(length)
-    return basis, [np.pad(one, ((0, basis.shape[1] - len(one)), (0, 0))) for one in inside]
-
-
-def _squares(parts: Sequence[Floats], size: int) -> Floats:
-    return np.stack([one @ one.T for one in parts]) if parts else np.empty((0, size, size))
+    return Profiled(kind, nu, residual_part, determinant_part, basis, stratum, x_basis, constant, scale)
 
 
 def _part(g: Floats) -> tuple[Part, Floats, NDArray[np.intp]]:
@@ -432,7 +391,7 @@ def _refuse_unidentified(model: Model, g: Floats, free: int) -> None:
     names = [component.name for component in model.components]
     sizes = np.array([math.sqrt(float((one**2).sum())) for one in g])
     for name, size, component in zip(names, sizes, model.components, strict=True):
-        if size <= _RANK * float((component.z**2).sum()):
+        if size <= RANK * float((component.z**2).sum()):
             raise UnidentifiedError(
                 f"{model.formula!r}: the runs cannot tell the variance of {name} from the fixed part; leave it out.",
                 name,

@@ -30,10 +30,9 @@ class Prediction:
 def predictions(fit: Fit) -> tuple[Prediction, ...]:
     """BLUPs (Henderson, Biometrics 31, 1975, 423-447): D Z' V^-1 (y - X beta), variance D - D Z' V^-1 Z D."""
     rows = []
-    basis, _ = fit.problem.space
-    weighted_residuals = fit.inverse @ (basis.T @ fit.residuals)
-    for gamma, component in zip(fit.optimum.gamma, fit.model.components, strict=True):
-        z = basis.T @ component.z
+    space = fit.model.space
+    weighted_residuals = fit.inverse @ (space.basis.T @ fit.residuals)
+    for gamma, component, z in zip(fit.optimum.gamma, fit.model.components, space.inside, strict=True):
         effects = gamma * (z.T @ weighted_residuals)
         known = (z * (fit.inverse @ z)).sum(axis=0)
         variances = fit.sigma2 * (gamma - gamma**2 * known)

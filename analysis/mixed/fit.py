@@ -62,11 +62,11 @@ class Fit:
     @cached_property
     def inverse(self) -> Floats:
         """(r, r) V^-1 in the random effects' space, in units of the error variance; outside it V is the identity."""
-        return np.asarray(Crossed(self.problem.space[1]).at(self.optimum.gamma[None, :]).inverse[0])
+        return np.asarray(Crossed(self.model.space.g).at(self.optimum.gamma[None, :]).inverse[0])
 
     def parts(self, matrix: Floats) -> tuple[Floats, Floats]:
         """A matrix (n, m) in the random effects' space (r, m), and what of it (n, m) lies outside."""
-        basis, _ = self.problem.space
+        basis = self.model.space.basis
         inside = basis.T @ matrix
         outside = matrix - basis @ inside
         outside -= basis @ (basis.T @ outside)
@@ -75,7 +75,7 @@ class Fit:
     def weighted(self, matrix: Floats) -> Floats:
         """V^-1 times a matrix (n, m)."""
         inside, outside = self.parts(matrix)
-        return np.asarray(outside + self.problem.space[0] @ (self.inverse @ inside))
+        return np.asarray(outside + self.model.space.basis @ (self.inverse @ inside))
 
     @cached_property
     def v_inverse_x(self) -> Floats:

@@ -128,8 +128,7 @@ class Inference:
     @cached_property
     def _g(self) -> list[Floats]:
         """(r, r) each G in the random effects' space, the error's last."""
-        _, g = self.fit.problem.space
-        return [*g, np.eye(len(self.fit.inverse))]
+        return [*self.fit.model.space.g, np.eye(len(self.fit.inverse))]
 
     @cached_property
     def _s_inverse_g(self) -> list[Floats]:

@@ -6,17 +6,17 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import formulaic
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from analysis.errors import ModelError
+from analysis.mixed.space import Floats, Space, spanned
 
-Floats = NDArray[np.float64]
+__all__ = ["Component", "Components", "Floats", "Model", "build"]
 
 _RANDOM_TERM = re.compile(r"\+?\s*\(([^|()]*)\|([^|()]*)\)")
 _ALIASED = 1e-9  # a column whose part outside the columns before it is this small, relative to itself, adds nothing
@@ -39,6 +39,24 @@ class Component:
     z: Floats
 
 
+class Components(tuple[Component, ...]):
+    """The random part of a design; the space that it spans is made once for all responses."""
+
+    @cached_property
+    def space(self) -> Space:
+        """The space; see `analysis.mixed.space`. There must be a component."""
+        return spanned([component.z for component in self], len(self[0].z))
+
+    @cached_property
+    def _fewer(self) -> dict[tuple[str, ...], Components]:
+        return {}
+
+    def without(self, names: Sequence[str]) -> Components:
+        """Those of other names; asked again, the same object."""
+        kept = [component for component in self if component.name not in names]
+        return self._fewer.setdefault(tuple(component.name for component in kept), Components(kept))
+
+
 @dataclass(frozen=True)
 class Model:
     """Response and design.
@@ -58,7 +76,7 @@ class Model:
     y: Floats
     x: Floats
     names: tuple[str, ...]
-    components: tuple[Component, ...]
+    components: Components
     spec: Any
     kept: tuple[int, ...]
     null: Floats
@@ -68,13 +86,18 @@ class Model:
         """The formula without its random part."""
         return _split(self.formula)[0]
 
+    @property
+    def space(self) -> Space:
+        """The space that the random effects span; without any it has no dimension."""
+        return self.components.space if self.components else spanned([], len(self.y))
+
     def with_response(self, y: Floats) -> Model:
         """The same design with another response."""
         return replace(self, y=np.asarray(y, dtype=np.float64))
 
     def without(self, names: Sequence[str]) -> Model:
         """The model without some components; the formula follows."""
-        kept = tuple(component for component in self.components if component.name not in names)
+        kept = self.components.without(names)
         terms = [self.fixed_formula, *(component.term for component in kept)]
         return replace(self, formula=" + ".join(terms), components=kept)
 
@@ -126,7 +149,7 @@ def build(formula: str, table: pd.DataFrame) -> Model:
     full = np.asarray(coded, dtype=np.float64)
     kept = _independent(full)
     names = tuple(coded.model_spec.column_names[index] for index in kept)
-    components = tuple(part for gate, group in terms for part in _components(gate, group, table))
+    components = Components(part for gate, group in terms for part in _components(gate, group, table))
     null = _null(full) if len(kept) < full.shape[1] else np.empty((full.shape[1], 0))
     return Model(formula, response, full[:, kept], names, components, coded.model_spec, kept, null)
 

@@ -10,7 +10,7 @@ from analysis.errors import TableError
 from analysis.runs.layout import FEWEST_SEEDS, cell_sizes
 
 MOST_FINALS = 3000
-"""Room for more than three times the largest shipped study (870): a minute and a half of crossed checkpoints, six minutes
+"""Room for three times the largest shipped study (870): a minute and a half with crossed checkpoints, six minutes
 of a study that is nothing but seeds. The time of a model grows with the third power of these (docs/scaling.md)."""
 
 

@@ -75,8 +75,7 @@ class Plan:
         model = build(fitted.model.formula, table)
         if model.names != fitted.model.names:
             raise ValueError(f"planned design has coefficients {model.names}, the fit {fitted.model.names}")
-        problem = replace(fitted.problem, z=tuple(component.z for component in model.components))
-        return Inference(replace(fitted, model=model, problem=problem, beta=np.zeros(len(fitted.beta))))
+        return Inference(replace(fitted, model=model, beta=np.zeros(len(fitted.beta))))
 
 
 def _line(seeds: int, few: float, more: float) -> float:

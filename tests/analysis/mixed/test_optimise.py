@@ -23,7 +23,7 @@ def strata(e: list[float], count: list[float], nu: int) -> Profiled:
     """A criterion of one component, given by its strata."""
     part = Strata(np.array([e]), np.array(count))
     scale = np.array([float(np.dot(e, count) / np.sum(count))])
-    return Profiled("REML", nu, part, part, np.empty((0, 0)), np.empty(0, int), np.empty((0, 0)), (), 0.0, scale)
+    return Profiled("REML", nu, part, part, np.empty((0, 0)), np.empty(0, int), np.empty((0, 0)), 0.0, scale)
 
 
 # Two strata that contradict each other: the one that feels the component less has by far the larger sum of squares.
