@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from statistics import fmean
 from typing import NamedTuple
 
@@ -37,6 +37,7 @@ _IMAGES = {
 }
 
 
+@cache  # a plan asks it for each run, and there are few networks
 def forward_flops(architecture: Architecture, stem: Stem, width: int, edge: int, classes: int) -> int:
     """Floating-point operations of one image's forward pass: 2 for each multiply-add of convolutions and classifier.
 
@@ -57,6 +58,7 @@ def forward_flops(architecture: Architecture, stem: Stem, width: int, edge: int,
     return 2 * multiply_adds
 
 
+@cache
 def parameters(architecture: Architecture, stem: Stem, width: int, classes: int) -> int:
     """Trainable parameters of a network: convolutions, batch norms (two a channel), and the classifier with its bias.
 
