@@ -31,7 +31,16 @@ def write_correct(path: Path, packed: Mapping[str, bytes], test_images: int) -> 
         packed: For each distinct run its `correct_best.bin`, a bit an image, first image first, the last byte
             filled up with zeros; by SHA-256 (64 hex digits).
         test_images: Images in the test set.
+
+    Raises:
+        StoreError: Runs saw different numbers of test images.
     """
+    lengths = sorted({len(bits) for bits in packed.values()})
+    if len(lengths) > 1:
+        raise StoreError(
+            f"{path}: expected all runs to have seen the same test images, found {8 * lengths[0]} bits of them in some "
+            f"and {8 * lengths[-1]} in others; train those again whose images have changed since."
+        )
     digests = sorted(packed)
     arrays: dict[str, Any] = {
         COUNT: np.array(test_images, dtype=np.int64),

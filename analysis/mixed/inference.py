@@ -191,9 +191,7 @@ class Inference:
         fit = self.fit
         inside, outside = fit.parts(fit.residuals[:, None])
         py = fit.inverse @ inside[:, 0] / fit.sigma2
-        g_py = np.stack(
-            [one @ py for one in self._g], axis=1
-        )  # G_i P y; outside it is the error's, residuals / sigma^2
+        g_py = np.stack([one @ py for one in self._g], axis=1)  # G_i P y
         hessian = 2 * g_py.T @ fit.inverse @ g_py / fit.sigma2
         x_g_py = self._x[0].T @ g_py
         x_g_py[:, -1] += fit.model.x.T @ outside[:, 0] / fit.sigma2**2

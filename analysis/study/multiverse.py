@@ -150,9 +150,8 @@ def specifications(
         return ()
     found: list[Specification] = []
     for _, same_rows in groupby(_datasets(runs, layout, metric), lambda data: data.rows):
-        designs: dict[
-            str, _Design | None
-        ] = {}  # by model, and only until the rows change: of many seeds they are large
+        # by model, and only until the rows change: of many seeds they are large
+        designs: dict[str, _Design | None] = {}
         for data in same_rows:
             for model, answers in _ways(data, layout.pair, designs, generator):
                 found += _rows(data, model, answers)

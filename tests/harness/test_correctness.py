@@ -85,6 +85,14 @@ def test_runs_that_stand_in_the_table_twice_are_read_twice(tmp_path: Path, corre
     assert np.array_equal(found, twice)
 
 
+def test_runs_of_other_test_images_are_refused(tmp_path: Path, correct: Bools) -> None:
+    """In rows of one table they would run into each other."""
+    others = dict([pack(correct[0]), pack(np.tile(correct[1], 2))])
+    with pytest.raises(StoreError, match=r"same test images, found 24 bits of them in some and 40 in others; train"):
+        write_correct(tmp_path / "correct.npz", others, COUNT_OF_IMAGES)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_same_runs_give_the_same_bytes(tmp_path: Path, correct: Bools) -> None:
     """No clock and no order of arrival in the file."""
     one, two = write(tmp_path / "one.npz", correct), write(tmp_path / "two.npz", correct[::-1])
