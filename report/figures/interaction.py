@@ -20,8 +20,9 @@ from report.tables import numbered
 from report.words import architecture, cell_name, metric_name, natural_key, shortened
 
 TITLE = "Accuracy by student and method, every run"
-HEIGHT = 380.0
+HEIGHT, LINE = 380.0, 19.0  # of the figure, and of a line of text, in units
 SPREAD = 0.82  # of the distance between two students: what the columns of the methods share
+IN_A_LINE = 3  # methods that the legend has beside the name of the axis; more stand below it, as many a line
 DOTS, MEAN = -0.12, 0.32  # where a method's runs and its mean stand in its column, from -1/2 to 1/2
 
 
@@ -34,7 +35,8 @@ def interaction(analysis: Analysis, runs: pd.DataFrame) -> Picture:
     place = _places(final, students, list(looks))
     tooltips: dict[str, str] = {}
     with canvas(HEIGHT) as figure:
-        axes = figure.add_axes((0.115, 0.135, 0.885, 0.78))
+        lines = -(-len(looks) // IN_A_LINE) if len(looks) > IN_A_LINE else 0  # of the legend, below the axis' name
+        axes = figure.add_axes((0.115, 0.135, 0.885, 0.78 - LINE * lines / HEIGHT))
         for line in _seed_lines(final, list(looks)):
             x = [place[run] for run in line["number"]]
             axes.plot(x, line["accuracy_pct"].tolist(), color=COLOURS["rule"], linewidth=0.8, zorder=1)
@@ -62,7 +64,14 @@ def interaction(analysis: Analysis, runs: pd.DataFrame) -> Picture:
         axes.set_xlabel("student")
         bare(axes)
         figure.text(0.01, 0.985, f"{metric_name(analysis)} (%)", va="top")
-        figure.legend(loc="upper right", ncols=len(looks), frameon=False, borderaxespad=0, columnspacing=1.2)
+        figure.legend(
+            loc="upper right",
+            bbox_to_anchor=(1, 1 - (LINE / HEIGHT if lines else 0)),
+            ncols=min(len(looks), IN_A_LINE),
+            frameon=False,
+            borderaxespad=0,
+            columnspacing=1.2,
+        )
         desc = (
             f"{len(final)} runs of {', '.join(map(architecture, students))} under {', '.join(looks)}, each a "
             f"mark at its {metric_name(analysis)}, and the estimated means. The same numbers stand in the tables."

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from importlib import resources
+from itertools import pairwise
 
 import pandas as pd
 import pytest
 import sample_study
-from drawing import SVG, parsed
+from drawing import SVG, parsed, text_places
 
 from analysis.runs.table import check_runs
+from report.figures.canvas import WIDTH
+from report.figures.coverage import LETTER
 from report.figures.forest import forest
 from report.figures.interaction import _seed_lines, interaction
 from report.figures.svg import COLOURS
@@ -138,6 +141,23 @@ def test_students_stand_in_the_order_that_the_analysis_gives_them() -> None:
     picture = interaction(replace(analysis, contrasts=renamed), frame)
     texts = [e for e in parsed(picture).iter(f"{SVG}text") if e.text in names.values()]
     assert [e.text for e in sorted(texts, key=lambda e: float(e.attrib["x"]))] == ["wide", "tiny"]
+
+
+def test_names_of_many_methods_do_not_run_into_the_axis_name() -> None:
+    """Five methods, as `beyond` has with its baseline: below the axis' name, in lines, inside the picture."""
+    frame, analysis, others = sample_study.runs_frame(), sample_study.analysis(), ("attention", "random_teacher")
+    logit = frame[frame["method"] == "logit"]
+    empty = {name: "" for name in frame if name.endswith("_sha256")}
+    more = [logit.assign(method=name, **empty) for name in others]
+    cells = [replace(cell, method=name) for cell in analysis.cells if cell.method == "logit" for name in others]
+    runs = check_runs(pd.concat([frame, *more], ignore_index=True), "sample.csv")
+    places = text_places(interaction(replace(analysis, cells=(*analysis.cells, *cells)), runs))
+    ((_, axis_y),) = places["test accuracy (%)"]
+    legend = [(y, x, name) for name in ("none", "feature", "logit", *others) for x, y in places[name]]
+    assert len(legend) == 5
+    assert all(y >= axis_y + 12 and x + LETTER * len(name) <= WIDTH for y, x, name in legend)
+    for (y, x, name), (below, right, _) in pairwise(sorted(legend)):
+        assert below >= y + 12 or right >= x + LETTER * len(name)
 
 
 def test_every_student_stands_between_its_smaller_and_its_larger_ones() -> None:
