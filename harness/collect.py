@@ -132,8 +132,8 @@ def collect(study: Study, workspace: Workspace, *, partial: bool) -> Collected:
                 f"run `harness train`{way_out}."
             )
         distinct = list({id(run): run for _, run in done}.values())
+        write_correct(workspace.correct, packed, distinct[0].test_images)  # first: what it refuses leaves all as it was
         write_lines(workspace.runs_table, RunRow, (run.lines[entry.phase] for entry, run in done))
-        write_correct(workspace.correct, packed, distinct[0].test_images)
         curves.seek(0)
         write_lines(workspace.curves, CurveRow, iter(partial_of(curves.read, _AT_ONCE), ""))
     write_table(workspace.coverage, [_coverage_row(*line) for line in zip(entries, alike, outcomes, strict=True)])

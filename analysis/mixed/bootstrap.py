@@ -61,8 +61,9 @@ def fixed_effects(model: Model, y: Floats, gamma: Floats) -> Floats:
     basis, g = model.space.basis, model.space.g
     inside = basis.T @ model.x
     # where each Z Z' maps the fixed part into itself, least squares is best for every gamma (Zyskind, 1967)
-    mapped = np.hstack([basis @ (one @ inside) for one in g]) if len(g) else np.zeros((len(model.x), 1))
-    if np.abs(mapped - model.x @ (least_squares @ mapped)).max() < _INSIDE * np.abs(mapped).max(initial=1.0):
+    mapped = basis @ (g @ inside)
+    off = np.abs(mapped - model.x @ (least_squares @ mapped)).max(initial=0.0)
+    if off < _INSIDE * np.abs(mapped).max(initial=1.0):
         return np.asarray(start)
     # X' V^-1 X and X' V^-1 y in two positive parts: outside the random effects' space, where V is I, and inside it
     outside = model.x - basis @ inside

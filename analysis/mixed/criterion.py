@@ -291,8 +291,8 @@ class Profiled:
         outside = rest - h @ self.basis.T
         if len(self.stratum):
             crossed = h.shape[1] - len(self.stratum)
-            squares = h[:, crossed:] ** 2 @ np.eye(self.stratum.max() + 1)[self.stratum]
-            h = np.hstack([h[:, :crossed], squares]) if crossed else squares
+            sums = h[:, crossed:] ** 2 @ np.eye(self.stratum.max() + 1)[self.stratum]
+            h = np.hstack([h[:, :crossed], sums])
         return Data(h, (outside**2).sum(axis=1))
 
     def evaluate(self, gamma: Floats, data: Data) -> Values:

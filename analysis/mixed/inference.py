@@ -132,7 +132,10 @@ class Inference:
 
     @cached_property
     def _s_inverse_g(self) -> list[Floats]:
-        return [self.fit.inverse @ one / self.fit.sigma2 for one in self._g]
+        *random, _ = self._g  # times the error's, the identity, it is what it was
+        return [
+            product / self.fit.sigma2 for product in (*(self.fit.inverse @ one for one in random), self.fit.inverse)
+        ]
 
     @cached_property
     def _x(self) -> tuple[Floats, Floats]:

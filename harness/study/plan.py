@@ -93,7 +93,7 @@ def candidates(study: Study) -> dict[Choice, tuple[RunSpec, ...]]:
     teacher_seed, seed = _tried(study)
     return {
         choice: tuple(
-            _distilled(study, choice, values, _alone(study, "teacher", choice.teacher, teacher_seed), seed)
+            _distilled(study, choice, values, _teacher(study, choice, teacher_seed), seed)
             for values in study.selection.grid[choice.method].candidates()
         )
         for choice in _choices(study)
@@ -134,7 +134,7 @@ def decided(study: Study, entry: Entry, values: Hyperparameters) -> Entry:
     """
     if entry.choice is None or entry.teacher_seed is None:
         raise ValueError(f"{entry.label} waits for no selection")
-    teacher = _alone(study, "teacher", entry.choice.teacher, entry.teacher_seed)
+    teacher = _teacher(study, entry.choice, entry.teacher_seed)
     known = _chosen(entry.phase, study, {entry.choice: values}, entry.choice, teacher, entry.seed)
     return replace(known, owner=entry.owner)
 
@@ -160,7 +160,7 @@ def _lines(study: Study, selected: Selected | None) -> Iterator[Entry]:
                 yield _known("stem_ablation", _alone(study, ablation.role, ablation.architecture, seed, stem))
     for bug in study.bug_ablation:
         choice = Choice(bug.teacher, bug.student, "feature")
-        teacher = _alone(study, "teacher", bug.teacher, _tried(study)[0])
+        teacher = _teacher(study, choice, _tried(study)[0])
         for seed in bug.seeds:
             yield _chosen("bug_ablation", study, selected, choice, teacher, seed)
 
@@ -171,7 +171,7 @@ def _final_lines(study: Study, selected: Selected | None) -> Iterator[Entry]:
             yield _known("final", _alone(study, "student", student, seed))
     for choice in _choices(study):
         for teacher_seed in study.teachers.distilled_seeds:
-            teacher = _alone(study, "teacher", choice.teacher, teacher_seed)
+            teacher = _teacher(study, choice, teacher_seed)
             for seed in study.seeds:
                 yield _chosen("final", study, selected, choice, teacher, seed)
 
@@ -205,6 +205,10 @@ def _chosen(
     cell = f"{choice.teacher}-{choice.student}-{choice.method}{'' if clip_projections else '-unclipped'}"
     shared = clip_projections and (teacher.seed, seed) == _tried(study)
     return Entry(phase, cell, teacher.seed, seed, owner="select" if shared else phase, choice=choice)
+
+
+def _teacher(study: Study, choice: Choice, seed: int) -> RunSpec:
+    return _alone(study, "teacher", choice.teacher, seed)
 
 
 def _alone(study: Study, role: Role, architecture: Architecture, seed: int, stem: Stem = "cifar") -> RunSpec:
